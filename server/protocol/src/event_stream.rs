@@ -1,0 +1,243 @@
+//! The event-stream format (`text/event-stream`, WHATWG HTML §9.2): an incremental decoder and an encoder.
+//!
+//! The decoder takes bytes as they come, cut anywhere, also inside a character.
+
+use std::fmt::Write;
+
+use thiserror::Error;
+
+/// One event of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamEvent {
+    /// The `id:` in force when the event was complete; empty if none was sent yet.
+    pub id: String,
+    /// The `event:` name; empty means `message`.
+    pub event: String,
+    /// The `data:` lines, joined by line feeds.
+    pub data: String,
+}
+
+impl StreamEvent {
+    /// The event's bytes on the wire, ended by a blank line.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            // Writing to a string cannot fail.
+            writeln!(text, "{name}: {value}").expect("a string takes any text");
+        };
+        if !self.id.is_empty() {
+            line("id", &self.id);
+        }
+        if !self.event.is_empty() {
+            line("event", &self.event);
+        }
+        for part in self.data.split('\n') {
+            line("data", part);
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// What a decoder read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An event.
+    Event(StreamEvent),
+    /// The server asks for this delay before a reconnect, in milliseconds.
+    Retry(u64),
+    /// A comment: the stream is alive.
+    Comment,
+}
+
+/// A line or an event is longer than the decoder may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("an event is over {limit_bytes} bytes")]
+pub struct TooLong {
+    /// The limit that was passed.
+    pub limit_bytes: usize,
+}
+
+/// Decodes a stream from chunks cut anywhere.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    limit_bytes: usize,
+    line: Vec<u8>,
+    after_cr: bool,
+    at_start: bool,
+    id: String,
+    event: String,
+    data: String,
+    has_data: bool,
+}
+
+impl Decoder {
+    /// A decoder that holds at most `limit_bytes` of one line and of one event.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self {
+            limit_bytes,
+            line: Vec::new(),
+            after_cr: false,
+            at_start: true,
+            id: String::new(),
+            event: String::new(),
+            data: String::new(),
+            has_data: false,
+        }
+    }
+
+    /// Takes the next bytes and gives what they completed.
+    ///
+    /// # Errors
+    ///
+    /// When a line or an event passes the limit; the decoder is then of no further use.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Item>, TooLong> {
+        let mut items = Vec::new();
+        for &byte in chunk {
+            // CR LF is one line end, also when the chunk was cut between the two.
+            let follows_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
+            match byte {
+                b'\n' if follows_cr => {}
+                b'\n' | b'\r' => {
+                    let line = std::mem::take(&mut self.line);
+                    self.end_line(&line, &mut items);
+                }
+                _ => self.line.push(byte),
+            }
+            if self.line.len() + self.data.len() > self.limit_bytes {
+                return Err(TooLong {
+                    limit_bytes: self.limit_bytes,
+                });
+            }
+        }
+        Ok(items)
+    }
+
+    fn end_line(&mut self, line: &[u8], items: &mut Vec<Item>) {
+        let text = String::from_utf8_lossy(line);
+        let mut text = text.as_ref();
+        if std::mem::take(&mut self.at_start) {
+            text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        }
+        if text.is_empty() {
+            items.extend(self.end_event().map(Item::Event));
+            return;
+        }
+        let (field, value) = text.split_once(':').unwrap_or((text, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "" => items.push(Item::Comment),
+            "event" => value.clone_into(&mut self.event),
+            "data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+            }
+            "id" if !value.contains('\0') => value.clone_into(&mut self.id),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                items.extend(value.parse().ok().map(Item::Retry));
+            }
+            // The format says to ignore what it does not name.
+            _ => {}
+        }
+    }
+
+    /// An event without data is none; its name is forgotten, its id stays in force.
+    fn end_event(&mut self) -> Option<StreamEvent> {
+        let event = std::mem::take(&mut self.event);
+        let data = std::mem::take(&mut self.data);
+        std::mem::take(&mut self.has_data).then(|| StreamEvent {
+            id: self.id.clone(),
+            event,
+            data,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(chunks: &[&[u8]]) -> Vec<Item> {
+        let mut decoder = Decoder::new(1 << 16);
+        chunks
+            .iter()
+            .flat_map(|chunk| decoder.push(chunk).unwrap())
+            .collect()
+    }
+
+    fn event(id: &str, event: &str, data: &str) -> Item {
+        Item::Event(StreamEvent {
+            id: id.into(),
+            event: event.into(),
+            data: data.into(),
+        })
+    }
+
+    #[test]
+    fn fields_are_read_as_the_format_says() {
+        for (text, items) in [
+            ("data: a\n\n", vec![event("", "", "a")]),
+            ("data:a\ndata: b\n\n", vec![event("", "", "a\nb")]),
+            ("data\n\n", vec![event("", "", "")]),
+            (
+                "id: 1\nevent: push\ndata: x\n\ndata: y\n\n",
+                vec![event("1", "push", "x"), event("1", "", "y")],
+            ),
+            ("id: 1\n\ndata: y\n\n", vec![event("1", "", "y")]),
+            ("id: a\0b\ndata: y\n\n", vec![event("", "", "y")]),
+            (
+                ": hi\n\nretry: 3000\nretry: x\n",
+                vec![Item::Comment, Item::Retry(3000)],
+            ),
+            (
+                "\u{feff}data: a\r\rdata: b\r\n\r\n",
+                vec![event("", "", "a"), event("", "", "b")],
+            ),
+            ("data: cut", vec![]),
+            ("unknown: 1\n\n", vec![]),
+        ] {
+            assert_eq!(decode(&[text.as_bytes()]), items, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_at_any_byte_reads_the_same() {
+        let text = "\u{feff}: hello\r\nretry: 3000\r\n\r\nid: 1\r\nevent: push\r\ndata: {\"a\":\"😀\"}\r\n\r\n\
+                    id: 2\ndata: é\ndata: ü\n\n";
+        let whole = decode(&[text.as_bytes()]);
+
+        for cut in 0..=text.len() {
+            let (left, right) = text.as_bytes().split_at(cut);
+            assert_eq!(decode(&[left, right]), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_endless_line_or_event_is_refused() {
+        assert_eq!(
+            Decoder::new(8).push(b"data: 123456"),
+            Err(TooLong { limit_bytes: 8 })
+        );
+        assert_eq!(
+            Decoder::new(8).push(b"data:1\n".repeat(9).as_slice()),
+            Err(TooLong { limit_bytes: 8 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_survives_encode_and_decode(
+            id in "[a-z0-9-]{0,8}", name in "[a-z_]{0,8}", data in "[^\r]{0,40}", cut in 0usize..60,
+        ) {
+            let sent = StreamEvent { id, event: name, data };
+            let text = sent.encode();
+            let (left, right) = text.as_bytes().split_at(cut.min(text.len()));
+
+            prop_assert_eq!(decode(&[left, right]), vec![Item::Event(sent)]);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Dialling and listening: byte streams to and from named hosts.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+
+/// One end of a connection, in memory or over TCP.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// From now on, dropping this end resets the connection (RST) instead of ending it in order (FIN).
+    fn reset_on_drop(&self);
+}
+
+/// Any byte stream.
+pub struct AnyStream(Box<dyn ByteStream>);
+
+impl AnyStream {
+    /// Hides what kind of stream this is.
+    pub fn new(stream: impl ByteStream) -> Self {
+        Self(Box::new(stream))
+    }
+}
+
+impl fmt::Debug for AnyStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyStream")
+    }
+}
+
+impl ByteStream for AnyStream {
+    fn reset_on_drop(&self) {
+        self.0.reset_on_drop();
+    }
+}
+
+impl AsyncRead for AnyStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for AnyStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}
+
+impl ByteStream for TcpStream {
+    fn reset_on_drop(&self) {
+        // A failure means that the connection is gone already, which is what was wanted.
+        self.set_zero_linger().ok();
+    }
+}
+
+/// Opens connections.
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// Connects to `host` and `port`.
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<AnyStream>>;
+}
+
+/// Dials over TCP.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpDial;
+
+impl Dial for TcpDial {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<AnyStream>> {
+        // `Url` keeps the brackets of an IPv6 address, the resolver wants it bare.
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        Box::pin(async move {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(AnyStream::new(stream))
+        })
+    }
+}
+
+/// Takes connections.
+pub trait Listen: Send + 'static {
+    /// The next connection, and a name for its far end.
+    ///
+    /// Cancel safe. Waits for ever when no further connection can come.
+    fn accept(&mut self) -> impl Future<Output = (AnyStream, String)> + Send;
+}
+
+impl Listen for TcpListener {
+    async fn accept(&mut self) -> (AnyStream, String) {
+        loop {
+            match TcpListener::accept(self).await {
+                Ok((stream, peer)) => {
+                    // Without it small frames wait for the peer's acknowledgement; a failure only costs delay.
+                    stream.set_nodelay(true).ok();
+                    return (AnyStream::new(stream), peer.to_string());
+                }
+                Err(error) => {
+                    // Out of descriptors, mostly: the backlog keeps the peer waiting until some are free.
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The accept loop: HTTP/1.1 connections from any listener, each a task that ends with the loop.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::net::{AnyStream, ByteStream, Listen};
+
+/// Bounds of an accept loop.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a peer may take to send the head of a request.
+    pub header_read: Duration,
+    /// The largest head of a request taken.
+    pub header_bytes: usize,
+    /// Connections held at once; further ones wait in the backlog.
+    pub connections: usize,
+}
+
+/// A request's connection, found among its extensions.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// A name for the far end: an address on TCP.
+    pub name: Arc<str>,
+    reset: Arc<Notify>,
+}
+
+impl Peer {
+    /// Resets the connection: the peer sees it break, whatever was still to be sent.
+    pub fn reset(&self) {
+        self.reset.notify_one();
+    }
+}
+
+/// Serves `router` on `listener` until `stop`; then lets requests under way end, and gives how many connections were
+/// still there after `grace`.
+///
+/// Dropping the future resets every connection that was not upgraded; the handler of an upgraded one must watch a
+/// token of its own.
+pub async fn serve(
+    mut listener: impl Listen,
+    router: Router,
+    limits: Limits,
+    (stop, grace): (CancellationToken, Duration),
+) -> usize {
+    let mut connections = JoinSet::new();
+    let site = Site { router, limits, stop };
+    loop {
+        let full = connections.len() >= site.limits.connections;
+        tokio::select! {
+            biased;
+            () = site.stop.cancelled() => break,
+            // A connection that panicked has logged it; the others go on.
+            Some(_) = connections.join_next() => {}
+            (stream, peer) = listener.accept(), if !full => {
+                connections.spawn(connection(stream, peer, site.clone()));
+            }
+        }
+    }
+    let rest = async { while connections.join_next().await.is_some() {} };
+    // A time-out is no failure here: what is left is counted.
+    tokio::time::timeout(grace, rest).await.ok();
+    connections.len()
+}
+
+/// What every connection of one loop shares.
+#[derive(Clone)]
+struct Site {
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
+async fn connection(stream: AnyStream, peer: String, site: Site) {
+    let Site { router, limits, stop } = site;
+    let peer = Peer {
+        name: peer.into(),
+        reset: Arc::default(),
+    };
+    let reset = Arc::clone(&peer.reset);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer.clone());
+        router.clone().oneshot(request)
+    });
+    let armed = Arc::new(AtomicBool::new(false));
+    let stream = ResetOnDrop {
+        stream,
+        armed: Arc::clone(&armed),
+    };
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read)
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = reset.notified() => {
+                armed.store(true, Ordering::Release);
+                return;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            // How a connection ended is the peer's affair: it left, or broke the protocol and was told so.
+            _ended = &mut serving => return,
+        }
+    }
+}
+
+/// A stream that resets its connection when it is dropped after having been armed.
+struct ResetOnDrop {
+    stream: AnyStream,
+    armed: Arc<AtomicBool>,
+}
+
+impl Drop for ResetOnDrop {
+    fn drop(&mut self) {
+        if self.armed.load(Ordering::Acquire) {
+            self.stream.reset_on_drop();
+        }
+    }
+}
+
+impl AsyncRead for ResetOnDrop {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for ResetOnDrop {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
