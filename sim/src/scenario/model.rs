@@ -1,15 +1,20 @@
 //! What a scenario file says, as types: the parser fills them, the runner and the judge read them, and the JSON
 //! Schema is generated from them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 use serde_json::Value;
 
 use super::{
     located::Located,
+    shape::Either,
+    source::Source,
     window::{Span, Window},
 };
 use crate::judge::{pattern::Pattern, rule::Rule};
@@ -164,7 +169,7 @@ pub enum Cookie {
 
 /// What a tab does by itself.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "Either<ClientWord, ClientSettings>")]
 pub enum Client {
     /// What the deployed page does: pulls on open, answers `init`, pings, comes back (PROTOCOL B7).
     #[default]
@@ -172,8 +177,27 @@ pub enum Client {
     /// Only what the steps say.
     Bare,
     /// The page with other settings.
-    #[serde(untagged)]
     Custom(ClientSettings),
+}
+
+/// What a tab does by itself, in a word.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ClientWord {
+    /// What the deployed page does: pulls on open, answers `init`, pings, comes back (PROTOCOL B7).
+    Page,
+    /// Only what the steps say.
+    Bare,
+}
+
+impl From<Either<ClientWord, ClientSettings>> for Client {
+    fn from(either: Either<ClientWord, ClientSettings>) -> Self {
+        match either {
+            Either::Short(ClientWord::Page) => Self::Page,
+            Either::Short(ClientWord::Bare) => Self::Bare,
+            Either::Full(settings) => Self::Custom(settings),
+        }
+    }
 }
 
 /// Settings of a tab's own behaviour; each absent one is the page's.
@@ -195,8 +219,8 @@ pub struct ClientSettings {
 }
 
 /// One name or several.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
 pub enum Names {
     /// `A`
     One(String),
@@ -214,9 +238,33 @@ impl Names {
     }
 }
 
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name, or a list of names")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Names, E> {
+        Ok(Names::One(name.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Names, A::Error> {
+        Deserialize::deserialize(SeqAccessDeserializer::new(names)).map(Names::Many)
+    }
+}
+
 /// Tabs, bare or with settings: `open: A`, `open: [A, B]`, `open: { tabs: A, async: true }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(from = "Either<Names, TabsSettings>")]
 pub enum TabsStep {
     /// Only the tabs.
     Tabs(Names),
@@ -241,11 +289,33 @@ pub struct TabsSettings {
     pub code: Option<u16>,
 }
 
+impl From<Either<Names, TabsSettings>> for TabsStep {
+    fn from(either: Either<Names, TabsSettings>) -> Self {
+        match either {
+            Either::Short(tabs) => Self::Tabs(tabs),
+            Either::Full(settings) => Self::Full(settings),
+        }
+    }
+}
+
 impl TabsStep {
+    /// The tabs.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::Tabs(tabs) => tabs.as_slice(),
+            Self::Full(settings) => settings.tabs.as_slice(),
+        }
+    }
+
     /// With settings, given or not.
     pub fn settings(&self) -> TabsSettings {
         match self {
-            Self::Tabs(tabs) => TabsSettings { tabs: tabs.clone(), is_async: false, gap: None, code: None },
+            Self::Tabs(tabs) => TabsSettings {
+                tabs: tabs.clone(),
+                is_async: false,
+                gap: None,
+                code: None,
+            },
             Self::Full(settings) => settings.clone(),
         }
     }
@@ -318,7 +388,7 @@ pub enum Step {
     /// Several lists of steps at once.
     Parallel(Vec<Vec<Located<Step>>>),
     /// The steps of another file.
-    Include(Located<String>),
+    Include(Include),
     /// For the reader.
     Note(String),
     /// The server stops without ceremony and starts anew.
@@ -460,12 +530,31 @@ pub enum Others {
 
 /// How a tab was closed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(from = "Either<u16, ClosedSettings>")]
 pub enum Closed {
     /// `closed: 4001`
     Code(u16),
     /// `closed: { code: 1012, reason: "retry_ms=<int>" }`
     Full(ClosedSettings),
+}
+
+impl From<Either<u16, ClosedSettings>> for Closed {
+    fn from(either: Either<u16, ClosedSettings>) -> Self {
+        match either {
+            Either::Short(code) => Self::Code(code),
+            Either::Full(settings) => Self::Full(settings),
+        }
+    }
+}
+
+impl Closed {
+    /// The close code; 1006 for a connection that broke.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Code(code) => *code,
+            Self::Full(settings) => settings.code,
+        }
+    }
 }
 
 /// A close, in full.
@@ -521,12 +610,21 @@ pub struct Check {
 
 /// A number of calls.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(from = "Either<u64, Bounds>")]
 pub enum Count {
     /// `count: 6`
     Exactly(u64),
     /// `count: { min: 5, max: 7 }`
     Between(Bounds),
+}
+
+impl From<Either<u64, Bounds>> for Count {
+    fn from(either: Either<u64, Bounds>) -> Self {
+        match either {
+            Either::Short(count) => Self::Exactly(count),
+            Either::Full(bounds) => Self::Between(bounds),
+        }
+    }
 }
 
 /// Bounds of a count, both included.
@@ -627,17 +725,33 @@ pub enum FaultAction {
     DropStreams,
 }
 
-/// A route, or all.
+/// A route, or all: `heal: backend.sessions`, `heal: all`, `heal: { route: backend.sessions }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum RouteRef {
-    /// `heal: backend.sessions`, `heal: all`
-    Name(Located<String>),
-    /// `heal: { route: backend.sessions }`
-    Full {
-        /// The route's name.
-        route: Located<String>,
-    },
+#[serde(from = "Located<Either<String, RouteSettings>>")]
+pub struct RouteRef {
+    /// The route's name, a service, or `all`.
+    pub route: Located<String>,
+}
+
+/// A route under its key.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RouteSettings {
+    /// The route's name, a service, or `all`.
+    route: Located<String>,
+}
+
+impl From<Located<Either<String, RouteSettings>>> for RouteRef {
+    fn from(Located { at, value }: Located<Either<String, RouteSettings>>) -> Self {
+        match value {
+            Either::Short(value) => Self {
+                route: Located { at, value },
+            },
+            Either::Full(settings) => Self {
+                route: settings.route,
+            },
+        }
+    }
 }
 
 /// A sign-in.
@@ -755,6 +869,30 @@ pub struct Repeat {
     pub steps: Vec<Located<Step>>,
 }
 
+/// `include: sign-in.steps.yaml`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(from = "Located<String>")]
+pub struct Include {
+    /// The other file, from the folder of this one.
+    pub file: Located<String>,
+    /// That file; the places of its steps are in it. Empty until loaded.
+    #[schemars(skip)]
+    pub source: Arc<Source>,
+    /// Its steps.
+    #[schemars(skip)]
+    pub steps: Vec<Located<Step>>,
+}
+
+impl From<Located<String>> for Include {
+    fn from(file: Located<String>) -> Self {
+        Self {
+            file,
+            source: Arc::default(),
+            steps: Vec::new(),
+        }
+    }
+}
+
 /// `restart: { down: 2s, version: "abc1234" }`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -771,7 +909,7 @@ pub struct Restart {
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Where it stands; shared by all rows of a matrix.
-    pub source: std::sync::Arc<super::source::Source>,
+    pub source: Arc<Source>,
     /// Its row of the matrix, as `event=issue`; empty without one.
     pub row: String,
     /// What the file says.
@@ -789,8 +927,7 @@ impl Scenario {
     }
 
     /// How the tab named so behaves by itself.
-    pub fn client_of(&self, tab: &Tab) -> &Client {
-        _ = Duration::ZERO;
+    pub fn client_of<'a>(&'a self, tab: &'a Tab) -> &'a Client {
         tab.client.as_ref().unwrap_or(&self.file.client)
     }
 }

@@ -1,0 +1,4 @@
+//! Judges the event stream: patterns and standing rules.
+
+pub mod pattern;
+pub mod rule;

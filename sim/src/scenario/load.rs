@@ -1,0 +1,522 @@
+//! Loads scenario files: reads, resolves includes, puts values in, expands matrices, checks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{
+    check,
+    decode::decode,
+    explain::Code,
+    files::{self, Found},
+    located::{At, Located},
+    model::{File, Include, Scenario, Step},
+    names::{Bindings, TooLarge, Walk},
+    problem::{Problem, shown},
+    source::Source,
+    yaml::{self, Data, Node},
+};
+
+/// How deep includes may nest, and how many one scenario may have: each may include several.
+const INCLUDE_DEPTH: usize = 16;
+const INCLUDES: usize = 256;
+
+/// How many combinations of matrix values are run at most.
+const ROWS: usize = 1000;
+
+/// What was found at the paths.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Every scenario of every file that has no problem, in the order of paths, files and matrix rows.
+    pub scenarios: Vec<Scenario>,
+    /// What is wrong, in file order.
+    pub problems: Vec<Problem>,
+    /// How many files were looked at.
+    pub files: usize,
+}
+
+/// Loads files, and folders with everything `*.tabs.yaml` in them. `routes` are the names that routes may have; with
+/// none, names are not checked.
+pub fn load(paths: &[PathBuf], routes: &[&str]) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        for found in files::find(path, &mut loaded.problems) {
+            // `run scenarios scenarios/reload` names some files twice.
+            if seen.insert(canonical(&found.path)) {
+                loaded.files += 1;
+                one(&found, routes, &mut loaded);
+            }
+        }
+    }
+    loaded
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn one(found: &Found, routes: &[&str], loaded: &mut Loaded) {
+    match files::read(&found.path, files::id(found)) {
+        Err(error) => loaded.problems.push(files::unreadable(&found.path, &error)),
+        Ok((_, Some(problem))) => loaded.problems.push(problem),
+        Ok((source, None)) => {
+            let (scenarios, problems) = text(&source, routes);
+            loaded.problems.extend(problems);
+            loaded.scenarios.extend(scenarios);
+        }
+    }
+}
+
+/// The scenarios of one file's text: none if anything is wrong with it.
+fn text(source: &Arc<Source>, routes: &[&str]) -> (Vec<Scenario>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let Some(root) = yaml::parse(source, &mut problems) else {
+        return (Vec::new(), problems);
+    };
+    if root.data == Data::Null {
+        let problem = Problem::new(Code::MissingKey, source, 0..0, "this file is empty")
+            .help("a scenario begins with `format: 1`, then `name`, `users`, `tabs` and `steps`");
+        return (Vec::new(), vec![problem]);
+    }
+    if let Some(problem) = check::format(source, &root) {
+        return (Vec::new(), vec![problem]);
+    }
+    let mut scenarios = Vec::new();
+    let mut seen = Vec::new();
+    for row in rows(source, &root, &mut problems) {
+        let (scenario, found) = Assembly::new(source, &root, &row).scenario(&row, routes);
+        scenarios.extend(scenario);
+        for problem in found {
+            // Most problems are the same in every row.
+            if !seen.contains(&problem) {
+                seen.push(problem);
+            }
+        }
+    }
+    problems.extend(seen);
+    problems.sort_by_key(|problem| {
+        (
+            problem.source != *source,
+            problem.source.path.clone(),
+            problem.span.start,
+        )
+    });
+    if !problems.is_empty() {
+        scenarios.clear();
+    }
+    (scenarios, problems)
+}
+
+/// One combination of matrix values.
+type Row = Vec<(String, Node)>;
+
+fn rows(source: &Arc<Source>, root: &Node, problems: &mut Vec<Problem>) -> Vec<Row> {
+    let mut rows = vec![Row::new()];
+    let Some(matrix) = root.get("matrix") else {
+        return rows;
+    };
+    for pair in matrix.pairs() {
+        let Data::List(values) = &pair.value.data else {
+            continue; // Reading the type says what is wrong.
+        };
+        let problem = |message: String| Problem::new(Code::EmptyMatrix, source, pair.key_at.clone(), message);
+        if values.is_empty() {
+            let message = format!(
+                "the matrix has no values for `{}`, so nothing would run",
+                shown(&pair.key)
+            );
+            problems.push(problem(message).help("add values, or remove the name"));
+            continue;
+        }
+        if rows.len() * values.len() > ROWS {
+            problems.push(
+                problem(format!("the matrix gives more than {ROWS} combinations")).help("use fewer values"),
+            );
+            return vec![Row::new()];
+        }
+        if let Some(var) = root
+            .get("vars")
+            .and_then(|vars| vars.pairs().iter().find(|var| var.key == pair.key))
+        {
+            let message = format!("`{}` is both a variable and a matrix name", shown(&pair.key));
+            problems.push(
+                Problem::new(Code::DuplicateName, source, pair.key_at.clone(), message)
+                    .related(source, var.key_at.clone(), "the variable")
+                    .help("rename one of the two"),
+            );
+        }
+        rows = rows
+            .iter()
+            .flat_map(|row| values.iter().map(|value| extended(row, &pair.key, value)))
+            .collect();
+    }
+    rows
+}
+
+fn extended(row: &Row, name: &str, value: &Node) -> Row {
+    let mut row = row.clone();
+    row.push((name.to_owned(), value.clone()));
+    row
+}
+
+fn row_name(row: &Row) -> String {
+    let parts = row.iter().map(|(name, value)| match value.text() {
+        Some(text) => format!("{name}={}", shown(text)),
+        None => format!("{name}={}", value.value()),
+    });
+    parts.collect::<Vec<_>>().join(",")
+}
+
+/// A file and what it includes, with values put in.
+struct Unit {
+    source: Arc<Source>,
+    root: Node,
+    /// By the place of the path that names it.
+    includes: BTreeMap<usize, Unit>,
+}
+
+impl Unit {
+    /// Its steps: an included file may be nothing but a list of them.
+    fn steps(&self) -> &Node {
+        self.root.get("steps").unwrap_or(&self.root)
+    }
+}
+
+/// Where an include stands.
+struct Site<'a> {
+    source: &'a Arc<Source>,
+    at: At,
+    /// The files that are being included, outermost first.
+    stack: &'a [PathBuf],
+}
+
+/// The making of one scenario.
+struct Assembly {
+    bindings: Bindings,
+    includes_left: usize,
+    problems: Vec<Problem>,
+    source: Arc<Source>,
+    root: Node,
+}
+
+impl Assembly {
+    fn new(source: &Arc<Source>, root: &Node, row: &Row) -> Self {
+        let mut bindings = Bindings::default();
+        for (name, value) in row {
+            bindings.bind(name, value);
+        }
+        let source = Arc::clone(source);
+        Self {
+            bindings,
+            includes_left: INCLUDES,
+            problems: Vec::new(),
+            source,
+            root: root.clone(),
+        }
+    }
+
+    fn scenario(mut self, row: &Row, routes: &[&str]) -> (Option<Scenario>, Vec<Problem>) {
+        let (source, root) = (Arc::clone(&self.source), self.root.clone());
+        let stack = [canonical(&source.path)];
+        let bindings = std::mem::take(&mut self.bindings);
+        let Some(unit) = self.unit(&source, &root, (bindings, &stack)) else {
+            return (None, self.problems);
+        };
+        let (unit, bindings) = unit;
+        bound(&unit, &bindings, &mut self.problems);
+        let mut found = Vec::new();
+        let file: Option<File> = decode(&source, &unit.root, &mut found);
+        let file = file.map(|mut file| {
+            attach(&mut file.steps, &unit, &mut found);
+            file
+        });
+        self.append(found);
+        let Some(file) = file else {
+            return (None, self.problems);
+        };
+        let scenario = Scenario {
+            source,
+            row: row_name(row),
+            file,
+        };
+        let found = check::scenario(&scenario, &unit.root, routes);
+        let found = if self.problems.is_empty() {
+            found
+        } else {
+            self.independent(&unit, found)
+        };
+        self.append(found);
+        (Some(scenario), self.problems)
+    }
+
+    /// Of what was found out about a file of which parts could not be read, that which does not follow from it.
+    fn independent(&self, unit: &Unit, found: Vec<Problem>) -> Vec<Problem> {
+        let declared = unit
+            .root
+            .pairs()
+            .iter()
+            .filter(|pair| matches!(pair.key.as_str(), "users" | "tabs"));
+        let declared: Vec<_> = declared
+            .map(|pair| pair.key_at.start..pair.value.at.end)
+            .collect();
+        let shaken = self.problems.iter().any(|problem| {
+            let within = |range: &At| range.contains(&problem.span.start);
+            problem.source == unit.source && declared.iter().any(within)
+        });
+        let stands = |problem: &Problem| match problem.code {
+            Code::UndeclaredTab | Code::UndeclaredUser => !shaken,
+            code => check::stands_alone(code),
+        };
+        found.into_iter().filter(stands).collect()
+    }
+
+    /// Adds problems but those that follow from others at the same place.
+    fn append(&mut self, found: Vec<Problem>) {
+        let fresh: Vec<_> = found
+            .into_iter()
+            .filter(|problem| !self.problems.iter().any(|known| known.overlaps(problem)))
+            .collect();
+        self.problems.extend(fresh);
+    }
+
+    fn unit(
+        &mut self,
+        source: &Arc<Source>,
+        root: &Node,
+        (mut bindings, stack): (Bindings, &[PathBuf]),
+    ) -> Option<(Unit, Bindings)> {
+        let filled = bindings.add(root.get("vars")).and_then(|()| bindings.fill(root));
+        let root = match filled {
+            Ok(root) => root,
+            Err(TooLarge { code, at }) => {
+                let message = "the values of `vars` put in here make the file too large";
+                self.problems.push(
+                    Problem::new(code, source, source.head(&at), message)
+                        .help("use fewer variables within variables"),
+                );
+                return None;
+            }
+        };
+        let mut unit = Unit {
+            source: Arc::clone(source),
+            root,
+            includes: BTreeMap::new(),
+        };
+        let mut paths = Vec::new();
+        each(unit.steps(), &mut |name, value| {
+            if let ("include", Some(path)) = (name, value.text()) {
+                paths.push((value.at.clone(), path.to_owned()));
+            }
+        });
+        for (at, path) in paths {
+            let site = Site {
+                source,
+                at: at.clone(),
+                stack,
+            };
+            if let Some(included) = self.include(&site, &path, &bindings) {
+                unit.includes.insert(at.start, included);
+            }
+        }
+        Some((unit, bindings))
+    }
+
+    fn include(&mut self, site: &Site<'_>, path: &str, bindings: &Bindings) -> Option<Unit> {
+        let bad = |message: String| Problem::new(Code::BadInclude, site.source, site.at.clone(), message);
+        if path.contains("${") {
+            return None; // Reported as a name that is never bound.
+        }
+        let full = site.source.path.parent().unwrap_or(Path::new("")).join(path);
+        let canonical = canonical(&full);
+        let problem = if Path::new(path).is_absolute() {
+            Some(
+                bad("the path of an `include` starts at the folder of the file it stands in".to_owned())
+                    .help("write it relative, without a `/` in front"),
+            )
+        } else if site.stack.contains(&canonical) {
+            Some(
+                bad(format!(
+                    "`{}` includes itself, directly or through others",
+                    shown(path)
+                ))
+                .help("move the shared steps into a file that includes neither"),
+            )
+        } else if site.stack.len() > INCLUDE_DEPTH {
+            Some(bad(format!("includes nest more than {INCLUDE_DEPTH} deep here")).help("nest them less"))
+        } else if self.includes_left == 0 {
+            Some(bad(format!("the scenario has more than {INCLUDES} includes")).help("use `repeat`"))
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            self.problems.push(problem);
+            return None;
+        }
+        self.includes_left -= 1;
+        let source = self.included_source(site, &full, path)?;
+        let root = self.told(site, |assembly| yaml::parse(&source, &mut assembly.problems))?;
+        let mut stack = site.stack.to_vec();
+        stack.push(canonical);
+        let unit = self.told(site, |assembly| {
+            assembly.unit(&source, &root, (bindings.clone(), &stack))
+        });
+        unit.map(|(unit, _)| unit)
+    }
+
+    fn included_source(&mut self, site: &Site<'_>, full: &Path, path: &str) -> Option<Arc<Source>> {
+        match files::read(full, site.source.id.clone()) {
+            Ok((source, None)) => Some(source),
+            Ok((_, Some(problem))) => {
+                self.problems
+                    .push(problem.related(site.source, site.at.clone(), "included here"));
+                None
+            }
+            Err(error) => {
+                let message = format!(
+                    "the included file `{}` cannot be read: {}",
+                    shown(path),
+                    files::plainly(&error)
+                );
+                let problem = Problem::new(Code::BadInclude, site.source, site.at.clone(), message);
+                self.problems.push(
+                    problem
+                        .help_if(files::neighbour(full))
+                        .help_if_none("the path starts at the folder of the including file".to_owned()),
+                );
+                None
+            }
+        }
+    }
+
+    /// Does something about an included file, whose problems then say where it is included.
+    fn told<T>(&mut self, site: &Site<'_>, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.problems.len();
+        let done = work(self);
+        for problem in &mut self.problems[before..] {
+            let known = problem
+                .related
+                .iter()
+                .any(|related| related.source == *site.source);
+            if problem.source != *site.source && !known {
+                problem.add_related(site.source, site.at.clone(), "included here");
+            }
+        }
+        done
+    }
+}
+
+/// Every step of a list, also those within `repeat` and `parallel`, in file order.
+fn each(steps: &Node, see: &mut dyn FnMut(&str, &Node)) {
+    for pair in steps.items().iter().filter_map(|step| step.pairs().first()) {
+        match pair.key.as_str() {
+            "repeat" => {
+                if let Some(steps) = pair.value.get("steps") {
+                    each(steps, see);
+                }
+            }
+            "parallel" => pair.value.items().iter().for_each(|steps| each(steps, see)),
+            name => see(name, &pair.value),
+        }
+    }
+}
+
+/// Reports every name that is used before it is bound.
+fn bound(unit: &Unit, bindings: &Bindings, problems: &mut Vec<Problem>) {
+    let mut walk = Walk::new(bindings, problems);
+    ahead(unit, &mut walk);
+    in_order(unit, &mut walk);
+    let beside = unit.root.pairs().iter();
+    for pair in beside
+        .filter(|pair| !["steps", "vars", "matrix", "note", "name", "tags"].contains(&pair.key.as_str()))
+    {
+        walk.beside(&unit.source, &pair.value);
+    }
+}
+
+fn ahead(unit: &Unit, walk: &mut Walk<'_>) {
+    walk.look_ahead(unit.steps());
+    unit.includes.values().for_each(|included| ahead(included, walk));
+}
+
+fn in_order(unit: &Unit, walk: &mut Walk<'_>) {
+    each(
+        unit.steps(),
+        &mut |name, value| match unit.includes.get(&value.at.start) {
+            Some(included) if name == "include" => in_order(included, walk),
+            Some(_) | None => walk.step(&unit.source, name, value),
+        },
+    );
+}
+
+/// A file of steps; a whole scenario may be included as well, and lends only its steps.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fragment {
+    steps: Vec<Located<Step>>,
+    #[serde(default, rename = "format")]
+    _format: Option<IgnoredAny>,
+    #[serde(default, rename = "name")]
+    _name: Option<IgnoredAny>,
+    #[serde(default, rename = "tags")]
+    _tags: Option<IgnoredAny>,
+    #[serde(default, rename = "note")]
+    _note: Option<IgnoredAny>,
+    #[serde(default, rename = "requires")]
+    _requires: Option<IgnoredAny>,
+    #[serde(default, rename = "vars")]
+    _vars: Option<IgnoredAny>,
+    #[serde(default, rename = "users")]
+    _users: Option<IgnoredAny>,
+    #[serde(default, rename = "tabs")]
+    _tabs: Option<IgnoredAny>,
+    #[serde(default, rename = "client")]
+    _client: Option<IgnoredAny>,
+    #[serde(default, rename = "ignore")]
+    _ignore: Option<IgnoredAny>,
+    #[serde(default, rename = "waive")]
+    _waive: Option<IgnoredAny>,
+    #[serde(default, rename = "server")]
+    _server: Option<IgnoredAny>,
+}
+
+/// Gives each `include` its steps.
+fn attach(steps: &mut [Located<Step>], unit: &Unit, problems: &mut Vec<Problem>) {
+    for step in steps {
+        if let Step::Repeat(repeat) = &mut step.value {
+            attach(&mut repeat.steps, unit, problems);
+        } else if let Step::Parallel(lists) = &mut step.value {
+            for steps in lists {
+                attach(steps, unit, problems);
+            }
+        } else if let Step::Include(include) = &mut step.value {
+            included(include, unit, problems);
+        }
+    }
+}
+
+fn included(include: &mut Include, unit: &Unit, problems: &mut Vec<Problem>) {
+    let Some(included) = unit.includes.get(&include.file.at.start) else {
+        return; // Reported when it could not be read.
+    };
+    let before = problems.len();
+    include.source = Arc::clone(&included.source);
+    include.steps = fragment(included, problems);
+    attach(&mut include.steps, included, problems);
+    for problem in &mut problems[before..] {
+        problem.add_related(&unit.source, include.file.at.clone(), "included here");
+    }
+}
+
+fn fragment(unit: &Unit, problems: &mut Vec<Problem>) -> Vec<Located<Step>> {
+    let steps = match &unit.root.data {
+        Data::List(_) => decode(&unit.source, &unit.root, problems),
+        _ => decode(&unit.source, &unit.root, problems).map(|fragment: Fragment| fragment.steps),
+    };
+    steps.unwrap_or_default()
+}

@@ -1,0 +1,19 @@
+//! Scenario files: from bytes on disk to checked values that a run can follow, or to problems with a place, a plain
+//! sentence and a mend. Knows nothing of running.
+
+mod check;
+mod de;
+mod decode;
+pub mod explain;
+mod files;
+pub mod load;
+pub mod located;
+pub mod model;
+mod names;
+pub mod problem;
+pub mod schema;
+mod shape;
+pub mod source;
+pub mod text;
+pub mod window;
+mod yaml;
