@@ -369,8 +369,61 @@ fn colours_are_there_only_when_asked_for() {
 }
 
 #[test]
-fn the_schema_knows_every_key() {
+fn the_schema_is_as_reviewed() {
     insta::assert_json_snapshot!(schema::scenario());
+}
+
+/// Every place where keys are known, with a key there that no place knows.
+const PLACES: &[&str] = &[
+    "zzzzzzzz: 1",
+    "users: { u: { zzzzzzzz: 1 } }",
+    "tabs: { T: { zzzzzzzz: 1 } }",
+    "client: { zzzzzzzz: 1 }",
+    "steps: [{ zzzzzzzz: 1 }]",
+    "steps: [{ open: { zzzzzzzz: 1 } }]",
+    "steps: [{ duplicate: { zzzzzzzz: 1 } }]",
+    "steps: [{ sleep_machine: { zzzzzzzz: 1 } }]",
+    "steps: [{ send: { zzzzzzzz: 1 } }]",
+    "steps: [{ send_raw: { zzzzzzzz: 1 } }]",
+    "steps: [{ expect: { zzzzzzzz: 1 } }]",
+    "steps: [{ expect: { all: [{ zzzzzzzz: 1 }] } }]",
+    "steps: [{ expect: { closed: { zzzzzzzz: 1 } } }]",
+    "steps: [{ calls: { zzzzzzzz: 1 } }]",
+    "steps: [{ calls: { check: [{ zzzzzzzz: 1 }] } }]",
+    "steps: [{ calls: { check: [{ count: { zzzzzzzz: 1 } }] } }]",
+    "steps: [{ set: { zzzzzzzz: 1 } }]",
+    "steps: [{ emit: { zzzzzzzz: 1 } }]",
+    "steps: [{ fault: { zzzzzzzz: 1 } }]",
+    "steps: [{ fault: { do: { zzzzzzzz: 1 } } }]",
+    "steps: [{ heal: { zzzzzzzz: 1 } }]",
+    "steps: [{ login: { zzzzzzzz: 1 } }]",
+    "steps: [{ logout: { zzzzzzzz: 1 } }]",
+    "steps: [{ expire: { zzzzzzzz: 1 } }]",
+    "steps: [{ wait: { zzzzzzzz: 1 } }]",
+    "steps: [{ hold: { zzzzzzzz: 1 } }]",
+    "steps: [{ repeat: { zzzzzzzz: 1 } }]",
+    "steps: [{ restart: { zzzzzzzz: 1 } }]",
+    "requires: [zzzzzzzz]",
+    "waive: { zzzzzzzz: why }",
+    "steps: [{ logout: { via: zzzzzzzz } }]",
+    "tabs: { T: { state: zzzzzzzz } }",
+    "tabs: { T: { cookie: zzzzzzzz } }",
+];
+
+#[test]
+fn the_schema_knows_every_key_that_loading_knows() {
+    let schema = schema::scenario().to_string();
+
+    for place in PLACES {
+        let said = said(format!("{place}\n"));
+        let (_, known) = said
+            .split_once(" are: ")
+            .unwrap_or_else(|| panic!("{place}: {said}"));
+        let known = known.lines().next().unwrap();
+        for key in known.split(", ").map(|key| key.trim_matches('`')) {
+            assert!(schema.contains(&format!("\"{key}\"")), "{place}: {key}");
+        }
+    }
 }
 
 /// Pieces that scenario files are made of, so that random texts reach further than the first line.

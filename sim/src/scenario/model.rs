@@ -55,6 +55,7 @@ pub struct File {
     pub ignore: Vec<Located<Pattern>>,
     /// Standing rules that this scenario breaks on purpose, each with the reason.
     #[serde(default)]
+    #[schemars(schema_with = "super::schema::waive")]
     pub waive: BTreeMap<Rule, String>,
     /// Settings of the reference server for this scenario, as in its configuration file.
     #[serde(default)]
@@ -420,6 +421,7 @@ pub struct SleepMachine {
 /// `send: { tab: A, json: { type: ping, data: {} } }`
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::schema::tab_or_tabs)]
 pub struct Send {
     /// The tab or tabs.
     #[serde(alias = "tabs")]
@@ -434,6 +436,7 @@ pub struct Send {
 /// `send_raw: { tab: A, text: "nonsense" }`; exactly one of the payloads.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::schema::tab_or_tabs)]
 pub struct SendRaw {
     /// The tab or tabs.
     #[serde(alias = "tabs")]
