@@ -6,6 +6,7 @@ use std::{
 };
 
 use polytab::scenario::{
+    explain,
     load::{Loaded, load},
     model::{Scenario, Step},
     problem::render,
@@ -343,6 +344,28 @@ fn includes_that_include_each_other_are_refused() {
         ("b.steps.yaml", b"- include: c.steps.yaml\n"),
         ("c.steps.yaml", b"- include: b.steps.yaml\n"),
     ]));
+}
+
+#[test]
+fn a_byte_order_mark_and_line_ends_of_windows_change_nothing() {
+    let text = format!("\u{feff}{HEAD}steps:\n  - open: A\n").replace('\n', "\r\n");
+
+    assert_eq!(said(text), "");
+}
+
+#[test]
+fn every_problem_can_be_explained() {
+    let said = steps(include_str!("data/broken/steps.yaml"));
+
+    let codes = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("error[")?.split(']').next());
+    for code in codes {
+        assert!(
+            explain::find(code).is_some_and(|explanation| explanation.text.len() > 80),
+            "{code}"
+        );
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde::{
 use super::{
     explain::Code,
     located::{self, At},
-    yaml::{Data, Node, Pair},
+    node::{Data, Node, Pair},
 };
 
 /// Parts a code from its message on their way through serde, which only carries text.

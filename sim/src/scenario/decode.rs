@@ -9,9 +9,9 @@ use super::{
     de::{De, Error, Kind, Place},
     explain::Code,
     located::At,
+    node::{Data, Node},
     problem::{Problem, choice, nearest, shown},
     source::Source,
-    yaml::{Data, Node},
 };
 use crate::judge::pattern::Pattern;
 
@@ -128,18 +128,18 @@ fn second_key(new: &dyn Fn(Code, String) -> Problem, first: &str, second: &str) 
 /// An error that a type of ours wrote. What follows its last `; ` is the mend.
 fn custom(source: &Arc<Source>, node: &Node, at: &At, error: (Option<Code>, String)) -> Problem {
     let (code, message) = error;
-    let (code, at) = match (code, Pattern::compile(&node.value())) {
-        (Some(code), _) => (code, at.clone()),
+    let (code, message, at) = match (code, Pattern::compile(&node.value())) {
+        (Some(code), _) => (code, message, at.clone()),
         (None, Err(error)) if message.contains(&error.message) => {
-            let unknown = message.contains("unknown placeholder");
+            let unknown = error.message.contains("unknown placeholder");
             let code = if unknown {
                 Code::UnknownPlaceholder
             } else {
                 Code::BadPattern
             };
-            (code, pointed(node, &error.pointer).at.clone())
+            (code, error.message, pointed(node, &error.pointer).at.clone())
         }
-        (None, _) => (Code::BadValue, at.clone()),
+        (None, _) => (Code::BadValue, message, at.clone()),
     };
     let (message, help) = match message.rsplit_once("; ") {
         Some((message, help)) => (message.to_owned(), Some(help.to_owned())),

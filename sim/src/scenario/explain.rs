@@ -178,7 +178,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::UnknownWord,
         name: "unknown-word",
         title: "a word that is not one of the choices",
-        text: "The key takes one of a few words, and this is none of them.",
+        text: "The key takes one of a few words, and this is none of them; the message lists those that fit. Words are written in lower case with `_` between their parts.",
     },
     Explanation {
         code: Code::WrongType,
@@ -190,7 +190,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::MissingKey,
         name: "missing-key",
         title: "a key that must be there is not",
-        text: "The map lacks a key that it cannot do without.",
+        text: "The map lacks a key that it cannot do without. A key that is misspelt counts as missing too; then both are reported.",
     },
     Explanation {
         code: Code::BadDuration,
@@ -238,7 +238,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::UndeclaredUser,
         name: "undeclared-user",
         title: "a user that is not declared",
-        text: "Every person is declared under `users` (`users: { ada: {} }`).",
+        text: "Every person is declared under `users` (`users: { ada: {} }`) before a tab or a step may name them; the name is also what the mocks know them by.",
     },
     Explanation {
         code: Code::UndeclaredBrowser,
@@ -286,7 +286,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::UselessKey,
         name: "useless-key",
         title: "a key that does nothing here",
-        text: "The key has no effect at this place; leaving it in would suggest otherwise.",
+        text: "The key has no effect at this place; leaving it in would suggest to the next reader that something is checked or done which is not.",
     },
     Explanation {
         code: Code::UnknownRoute,
@@ -328,7 +328,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::BadStatus,
         name: "bad-status",
         title: "an HTTP status that cannot be",
-        text: "HTTP status codes of answers are between 200 and 599.",
+        text: "HTTP status codes of answers are between 200 and 599. For a call that gets no answer at all use `do: hang` or `do: reset`.",
     },
     Explanation {
         code: Code::BadTopic,

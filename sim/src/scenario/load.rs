@@ -7,27 +7,25 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, de::IgnoredAny};
-
 use super::{
     check,
     decode::decode,
     explain::Code,
     files::{self, Found},
-    located::{At, Located},
-    model::{File, Include, Scenario, Step},
+    include,
+    located::At,
+    matrix::{self, Row},
+    model::{File, Scenario},
     names::{Bindings, TooLarge, Walk},
+    node::{Data, Node},
     problem::{Problem, shown},
     source::Source,
-    yaml::{self, Data, Node},
+    yaml,
 };
 
 /// How deep includes may nest, and how many one scenario may have: each may include several.
 const INCLUDE_DEPTH: usize = 16;
 const INCLUDES: usize = 256;
-
-/// How many combinations of matrix values are run at most.
-const ROWS: usize = 1000;
 
 /// What was found at the paths.
 #[derive(Debug, Default)]
@@ -89,7 +87,7 @@ fn text(source: &Arc<Source>, routes: &[&str]) -> (Vec<Scenario>, Vec<Problem>) 
     }
     let mut scenarios = Vec::new();
     let mut seen = Vec::new();
-    for row in rows(source, &root, &mut problems) {
+    for row in matrix::rows(source, &root, &mut problems) {
         let (scenario, found) = Assembly::new(source, &root, &row).scenario(&row, routes);
         scenarios.extend(scenario);
         for problem in found {
@@ -113,72 +111,12 @@ fn text(source: &Arc<Source>, routes: &[&str]) -> (Vec<Scenario>, Vec<Problem>) 
     (scenarios, problems)
 }
 
-/// One combination of matrix values.
-type Row = Vec<(String, Node)>;
-
-fn rows(source: &Arc<Source>, root: &Node, problems: &mut Vec<Problem>) -> Vec<Row> {
-    let mut rows = vec![Row::new()];
-    let Some(matrix) = root.get("matrix") else {
-        return rows;
-    };
-    for pair in matrix.pairs() {
-        let Data::List(values) = &pair.value.data else {
-            continue; // Reading the type says what is wrong.
-        };
-        let problem = |message: String| Problem::new(Code::EmptyMatrix, source, pair.key_at.clone(), message);
-        if values.is_empty() {
-            let message = format!(
-                "the matrix has no values for `{}`, so nothing would run",
-                shown(&pair.key)
-            );
-            problems.push(problem(message).help("add values, or remove the name"));
-            continue;
-        }
-        if rows.len() * values.len() > ROWS {
-            problems.push(
-                problem(format!("the matrix gives more than {ROWS} combinations")).help("use fewer values"),
-            );
-            return vec![Row::new()];
-        }
-        if let Some(var) = root
-            .get("vars")
-            .and_then(|vars| vars.pairs().iter().find(|var| var.key == pair.key))
-        {
-            let message = format!("`{}` is both a variable and a matrix name", shown(&pair.key));
-            problems.push(
-                Problem::new(Code::DuplicateName, source, pair.key_at.clone(), message)
-                    .related(source, var.key_at.clone(), "the variable")
-                    .help("rename one of the two"),
-            );
-        }
-        rows = rows
-            .iter()
-            .flat_map(|row| values.iter().map(|value| extended(row, &pair.key, value)))
-            .collect();
-    }
-    rows
-}
-
-fn extended(row: &Row, name: &str, value: &Node) -> Row {
-    let mut row = row.clone();
-    row.push((name.to_owned(), value.clone()));
-    row
-}
-
-fn row_name(row: &Row) -> String {
-    let parts = row.iter().map(|(name, value)| match value.text() {
-        Some(text) => format!("{name}={}", shown(text)),
-        None => format!("{name}={}", value.value()),
-    });
-    parts.collect::<Vec<_>>().join(",")
-}
-
 /// A file and what it includes, with values put in.
-struct Unit {
-    source: Arc<Source>,
-    root: Node,
+pub(super) struct Unit {
+    pub(super) source: Arc<Source>,
+    pub(super) root: Node,
     /// By the place of the path that names it.
-    includes: BTreeMap<usize, Unit>,
+    pub(super) includes: BTreeMap<usize, Unit>,
 }
 
 impl Unit {
@@ -233,7 +171,7 @@ impl Assembly {
         let mut found = Vec::new();
         let file: Option<File> = decode(&source, &unit.root, &mut found);
         let file = file.map(|mut file| {
-            attach(&mut file.steps, &unit, &mut found);
+            include::attach(&mut file.steps, &unit, &mut found);
             file
         });
         self.append(found);
@@ -242,7 +180,7 @@ impl Assembly {
         };
         let scenario = Scenario {
             source,
-            row: row_name(row),
+            row: matrix::name(row),
             file,
         };
         let found = check::scenario(&scenario, &unit.root, routes);
@@ -452,71 +390,4 @@ fn in_order(unit: &Unit, walk: &mut Walk<'_>) {
             Some(_) | None => walk.step(&unit.source, name, value),
         },
     );
-}
-
-/// A file of steps; a whole scenario may be included as well, and lends only its steps.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fragment {
-    steps: Vec<Located<Step>>,
-    #[serde(default, rename = "format")]
-    _format: Option<IgnoredAny>,
-    #[serde(default, rename = "name")]
-    _name: Option<IgnoredAny>,
-    #[serde(default, rename = "tags")]
-    _tags: Option<IgnoredAny>,
-    #[serde(default, rename = "note")]
-    _note: Option<IgnoredAny>,
-    #[serde(default, rename = "requires")]
-    _requires: Option<IgnoredAny>,
-    #[serde(default, rename = "vars")]
-    _vars: Option<IgnoredAny>,
-    #[serde(default, rename = "users")]
-    _users: Option<IgnoredAny>,
-    #[serde(default, rename = "tabs")]
-    _tabs: Option<IgnoredAny>,
-    #[serde(default, rename = "client")]
-    _client: Option<IgnoredAny>,
-    #[serde(default, rename = "ignore")]
-    _ignore: Option<IgnoredAny>,
-    #[serde(default, rename = "waive")]
-    _waive: Option<IgnoredAny>,
-    #[serde(default, rename = "server")]
-    _server: Option<IgnoredAny>,
-}
-
-/// Gives each `include` its steps.
-fn attach(steps: &mut [Located<Step>], unit: &Unit, problems: &mut Vec<Problem>) {
-    for step in steps {
-        if let Step::Repeat(repeat) = &mut step.value {
-            attach(&mut repeat.steps, unit, problems);
-        } else if let Step::Parallel(lists) = &mut step.value {
-            for steps in lists {
-                attach(steps, unit, problems);
-            }
-        } else if let Step::Include(include) = &mut step.value {
-            included(include, unit, problems);
-        }
-    }
-}
-
-fn included(include: &mut Include, unit: &Unit, problems: &mut Vec<Problem>) {
-    let Some(included) = unit.includes.get(&include.file.at.start) else {
-        return; // Reported when it could not be read.
-    };
-    let before = problems.len();
-    include.source = Arc::clone(&included.source);
-    include.steps = fragment(included, problems);
-    attach(&mut include.steps, included, problems);
-    for problem in &mut problems[before..] {
-        problem.add_related(&unit.source, include.file.at.clone(), "included here");
-    }
-}
-
-fn fragment(unit: &Unit, problems: &mut Vec<Problem>) -> Vec<Located<Step>> {
-    let steps = match &unit.root.data {
-        Data::List(_) => decode(&unit.source, &unit.root, problems),
-        _ => decode(&unit.source, &unit.root, problems).map(|fragment: Fragment| fragment.steps),
-    };
-    steps.unwrap_or_default()
 }

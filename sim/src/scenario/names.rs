@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::{
     explain::Code,
+    node::{Data, Node, Pair},
     problem::{Problem, choice, shown},
     source::Source,
-    yaml::{DEPTH, Data, Node, Pair},
+    yaml::DEPTH,
 };
 use crate::judge::pattern::Pattern;
 

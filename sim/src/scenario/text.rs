@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{
     located::Located,
     model::Step,
+    node::{Data, Node},
     source::Source,
-    yaml::{self, Data, Node},
+    yaml,
 };
 
 /// The longest line, in characters.

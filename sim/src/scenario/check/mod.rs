@@ -13,9 +13,9 @@ use super::{
     explain::Code,
     located::At,
     model::{Client, File, Scenario},
+    node::{Data, Node},
     problem::{Problem, choice, shown},
     source::Source,
-    yaml::{Data, Node},
 };
 
 /// The one version of the format there is.
