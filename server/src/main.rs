@@ -1,2 +1,145 @@
-//! Placeholder.
-fn main() {}
+//! The reference server as a process: parses, starts, and maps the outcome to an exit code.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use polytab_seams::Seams;
+use polytab_server::{Config, ENV_PREFIX, Server};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code of a bad setting, as of bad usage.
+const USAGE: u8 = 2;
+/// Exit code when the surroundings do not allow a start.
+const ENVIRONMENT: u8 = 6;
+
+/// The Polytab reference server.
+///
+/// Settings come from a file, then from the environment (POLYTAB_SERVER_SHORT_LOOP=5s), then from --set; what comes
+/// later wins. `--print-config` shows all of them with their values.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// A TOML file with settings.
+    #[arg(long, env = "POLYTAB_SERVER_CONFIG")]
+    config: Option<PathBuf>,
+    /// One setting, as `--set listen=127.0.0.1:8080`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Print the settings in force and leave.
+    #[arg(long)]
+    print_config: bool,
+    /// Logs as JSON lines.
+    #[arg(long, env = "POLYTAB_SERVER_LOG_JSON")]
+    log_json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logs(arguments.log_json);
+    let config = match settings(&arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    if arguments.print_config {
+        return print(&config);
+    }
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(ENVIRONMENT)
+        }
+    }
+}
+
+fn start_logs(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json { logs.json().init() } else { logs.init() }
+}
+
+fn settings(arguments: &Arguments) -> anyhow::Result<Config> {
+    let flags: Vec<_> = arguments
+        .settings
+        .iter()
+        .map(|setting| {
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| anyhow::anyhow!("`--set {setting}` is not of the form `--set KEY=VALUE`"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    // These two are settings of the process, not of the server.
+    let own = ["CONFIG", "LOG_JSON"].map(|name| format!("{ENV_PREFIX}{name}"));
+    let env = std::env::vars().filter(|(name, _)| !own.contains(name));
+    Ok(Config::load(arguments.config.as_deref(), env, flags.into_iter())?)
+}
+
+#[expect(clippy::print_stdout, reason = "the settings are what was asked for")]
+fn print(config: &Config) -> ExitCode {
+    match toml::to_string_pretty(config) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(ENVIRONMENT)
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(config: Config) -> anyhow::Result<()> {
+    use anyhow::Context;
+
+    let listen = config.listen.clone();
+    let listener = TcpListener::bind(&listen)
+        .await
+        .with_context(|| format!("cannot listen on `{listen}`"))?;
+    let address = listener.local_addr()?;
+    ready(&format!("listening on {address}"));
+    let stop = CancellationToken::new();
+    let server = Server::new(config, Seams::system());
+    let serving = server.serve(listener, stop.clone());
+    tokio::pin!(serving);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            stopped = &mut serving => {
+                if stopped.left > 0 {
+                    tracing::warn!(left = stopped.left, "stopped before everything had ended");
+                }
+                return Ok(());
+            }
+        }
+        // Who asks twice does not want to wait.
+        if asked {
+            return Ok(());
+        }
+        asked = true;
+        tracing::info!("draining; ask again to stop at once");
+        stop.cancel();
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever started the process waits for this line"
+)]
+fn ready(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,274 @@
+//! Who a tab is: login sessions, their tokens, and whether they still stand.
+
+mod provider;
+mod sessions;
+pub(crate) mod sign_in;
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use polytab_protocol::id::{LoginSessionId, UserId};
+use polytab_seams::{Seams, http::HttpClient};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use self::{
+    provider::{Grant, Provider, ProviderError},
+    sessions::{LoginSession, Sessions, Tokens},
+};
+use crate::{channel::event::Validity, config::Config};
+
+/// The event that makes a JWT a logout token (OpenID Connect Back-Channel Logout §2.4).
+const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// What a tab shows to say who it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Credential {
+    /// The value of the session cookie.
+    Cookie(String),
+    /// An access token.
+    Bearer(String),
+    /// Nothing.
+    None,
+}
+
+/// Why a tab is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It shows nothing that names a login session.
+    Missing,
+    /// Its login session is over.
+    Expired,
+    /// Nobody can say now.
+    Unavailable,
+}
+
+/// Knows the login sessions.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    pub(crate) provider: Provider,
+    sessions: Sessions,
+    flows: sign_in::Flows,
+    seams: Seams,
+    config: Config,
+}
+
+impl Auth {
+    pub(crate) fn new(config: &Config, seams: &Seams, client: HttpClient) -> Self {
+        Self {
+            provider: Provider::new(config, seams.clock.clone(), client),
+            sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
+            flows: sign_in::Flows::new(config.sign_ins, config.sign_in_life.0),
+            seams: seams.clone(),
+            config: config.clone(),
+        }
+    }
+
+    /// Says who shows this credential.
+    pub(crate) async fn identify(
+        &self,
+        credential: &Credential,
+    ) -> Result<(UserId, LoginSessionId), Refusal> {
+        let id = match credential {
+            Credential::None => return Err(Refusal::Missing),
+            Credential::Cookie(value) => LoginSessionId(value.clone()),
+            Credential::Bearer(token) => self.bearer(token).await?,
+        };
+        let session = self
+            .sessions
+            .get(&id, self.seams.clock.wall())
+            .ok_or(Refusal::Missing)?;
+        match self.check(&id).await {
+            Validity::Valid => Ok((session.user.clone(), id)),
+            Validity::Over => Err(Refusal::Expired),
+            Validity::Unknown => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// A login session made of an access token alone: it cannot be refreshed.
+    async fn bearer(&self, token: &str) -> Result<LoginSessionId, Refusal> {
+        let id = LoginSessionId(format!(
+            "bearer-{}",
+            URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
+        ));
+        let now = self.seams.clock.wall();
+        if self.sessions.get(&id, now).is_some() {
+            return Ok(id);
+        }
+        let claims = self
+            .provider
+            .access_claims(token)
+            .await
+            .map_err(|error| match error {
+                ProviderError::Refused(_) => Refusal::Expired,
+                ProviderError::Unavailable(_) => Refusal::Unavailable,
+            })?;
+        let tokens = Tokens {
+            access: token.to_owned(),
+            refresh: None,
+            id: None,
+            expires: claims.expires,
+        };
+        self.sessions.put(
+            id.clone(),
+            LoginSession::new(claims.user, claims.sid, tokens, now),
+            now,
+        );
+        Ok(id)
+    }
+
+    /// Begins a login session with tokens that the provider just gave.
+    pub(crate) fn begin(&self, grant: Grant, user: UserId, sid: Option<String>) -> LoginSessionId {
+        let now = self.seams.clock.wall();
+        let id = LoginSessionId(self.seams.random.token("server/login-session"));
+        self.sessions.put(
+            id.clone(),
+            LoginSession::new(user, sid, grant.tokens(now), now),
+            now,
+        );
+        id
+    }
+
+    /// The access token of a login session, if it has not expired.
+    pub(crate) fn token(&self, id: &LoginSessionId) -> Option<String> {
+        let now = self.seams.clock.wall();
+        self.sessions.get(id, now)?.token(now)
+    }
+
+    /// Whether a login session still stands: refreshes its token when that is due, asks the provider when it has not
+    /// been asked for a while. Single flight: who comes second waits for the first one's answer.
+    pub(crate) async fn check(&self, id: &LoginSessionId) -> Validity {
+        let now = self.seams.clock.wall();
+        let Some(session) = self.sessions.get(id, now) else {
+            return Validity::Over;
+        };
+        let mut asked = session.gate.lock().await;
+        if session.is_over() {
+            return Validity::Over;
+        }
+        let now = self.seams.clock.wall();
+        let validity = if session.expires_within(self.config.token_leeway.0, now) {
+            self.refresh(&session).await
+        } else if asked.is_none_or(|at| at.elapsed() >= self.config.introspection_interval.0) {
+            self.introspect(&session).await
+        } else {
+            return Validity::Valid;
+        };
+        match validity {
+            Validity::Valid => *asked = Some(tokio::time::Instant::now()),
+            Validity::Over => {
+                session.end();
+                self.sessions.remove(id);
+            }
+            Validity::Unknown => {}
+        }
+        validity
+    }
+
+    async fn refresh(&self, session: &Arc<LoginSession>) -> Validity {
+        let now = self.seams.clock.wall();
+        let Some(refresh) = session.refresh_token() else {
+            return if session.token(now).is_some() {
+                Validity::Valid
+            } else {
+                Validity::Over
+            };
+        };
+        match self.provider.refresh(&refresh).await {
+            Ok(grant) => {
+                let now = self.seams.clock.wall();
+                session.renew(grant.tokens(now));
+                Validity::Valid
+            }
+            Err(ProviderError::Refused(reason)) => {
+                tracing::info!(reason, "a login session is over");
+                Validity::Over
+            }
+            // The provider's absence is no expiry: while the token lasts it is used.
+            Err(ProviderError::Unavailable(reason)) => {
+                tracing::warn!(reason, "cannot refresh a token");
+                if session.token(self.seams.clock.wall()).is_some() {
+                    Validity::Valid
+                } else {
+                    Validity::Unknown
+                }
+            }
+        }
+    }
+
+    async fn introspect(&self, session: &Arc<LoginSession>) -> Validity {
+        let Some(token) = session.token(self.seams.clock.wall()) else {
+            return Validity::Unknown;
+        };
+        match self.provider.is_active(&token).await {
+            Ok(true) => Validity::Valid,
+            Ok(false) => Validity::Over,
+            // Nobody said that it is over.
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask about a token");
+                Validity::Valid
+            }
+        }
+    }
+
+    /// Ends a login session; gives whose it was.
+    pub(crate) fn end(&self, id: &LoginSessionId) -> Option<Arc<LoginSession>> {
+        let session = self.sessions.remove(id)?;
+        session.end();
+        Some(session)
+    }
+
+    /// Ends what a logout token names: one session, or all of a user's. Gives who and which.
+    ///
+    /// # Errors
+    ///
+    /// When it is no logout token of our provider for us.
+    pub(crate) async fn backchannel_logout(
+        &self,
+        token: &str,
+    ) -> Result<Vec<(UserId, LoginSessionId)>, ProviderError> {
+        let claims = self.provider.logout_claims(token).await?;
+        if claims["events"].get(LOGOUT_EVENT).is_none() || claims.get("nonce").is_some() {
+            return Err(ProviderError::Refused("not a logout token".to_owned()));
+        }
+        let (sub, sid) = (claims["sub"].as_str(), claims["sid"].as_str());
+        if (sub, sid) == (None, None) {
+            return Err(ProviderError::Refused(
+                "a logout token names a `sub` or a `sid`".to_owned(),
+            ));
+        }
+        let ended = self.sessions.matching(sub, sid);
+        Ok(ended
+            .into_iter()
+            .filter_map(|id| Some((self.end(&id)?.user.clone(), id)))
+            .collect())
+    }
+
+    /// Where a browser is sent to end its session at the provider too.
+    pub(crate) async fn end_session_url(&self, session: Option<&LoginSession>) -> Option<String> {
+        let hint = session.and_then(LoginSession::id_token);
+        self.provider
+            .end_session_url(hint.as_deref(), self.config.public_url.as_str())
+            .await
+            .ok()
+    }
+}
+
+/// Claims of an access token that say who it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessClaims {
+    pub(crate) user: UserId,
+    pub(crate) sid: Option<String>,
+    pub(crate) expires: jiff::Timestamp,
+}
+
+impl AccessClaims {
+    /// Reads them; `None` without `sub` or `exp`.
+    pub(crate) fn read(claims: &Value) -> Option<Self> {
+        Some(Self {
+            user: UserId(claims["sub"].as_str()?.to_owned()),
+            sid: claims["sid"].as_str().map(str::to_owned),
+            expires: jiff::Timestamp::from_second(claims["exp"].as_i64()?).ok()?,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! The identity provider, as the server's OpenID Connect client sees it: discovery, keys, tokens, introspection.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use polytab_seams::{clock::Clock, http::HttpClient};
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::time::{Duration, Instant};
+use url::{Url, form_urlencoded::Serializer};
+
+use super::{AccessClaims, sessions::Tokens};
+use crate::config::Config;
+
+/// Between two fetches of the provider's keys for a key that it did not have.
+const KEYS_AGAIN: Duration = Duration::from_secs(30);
+/// How far the provider's clock may be off.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the provider says no to, and what it says nothing to.
+#[derive(Debug, Error)]
+pub(crate) enum ProviderError {
+    /// It refuses, or what it gave does not hold.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It does not answer, or answers with an error of its own.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The provider's endpoints (OpenID Connect Discovery §3).
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Metadata {
+    issuer: String,
+    pub(crate) authorization_endpoint: Url,
+    token_endpoint: Url,
+    introspection_endpoint: Option<Url>,
+    end_session_endpoint: Option<Url>,
+    jwks_uri: Url,
+}
+
+/// What the token endpoint gives.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Grant {
+    access_token: String,
+    expires_in: i64,
+    refresh_token: Option<String>,
+    pub(crate) id_token: Option<String>,
+}
+
+impl Grant {
+    /// The tokens, with the time at which the access token expires by our clock.
+    pub(crate) fn tokens(self, now: Timestamp) -> Tokens {
+        let expires = now
+            .checked_add(SignedDuration::from_secs(self.expires_in))
+            .unwrap_or(Timestamp::MAX);
+        Tokens {
+            access: self.access_token,
+            refresh: self.refresh_token,
+            id: self.id_token,
+            expires,
+        }
+    }
+}
+
+/// The token endpoint's refusal (RFC 6749 §5.2).
+#[derive(Debug, Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+#[derive(Debug)]
+struct Keys {
+    set: JwkSet,
+    fetched: Instant,
+}
+
+/// Talks to the provider.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    issuer: Url,
+    client_id: String,
+    client_secret: String,
+    clock: Clock,
+    client: HttpClient,
+    metadata: Mutex<Option<Arc<Metadata>>>,
+    keys: tokio::sync::Mutex<Option<Keys>>,
+}
+
+impl Provider {
+    pub(crate) fn new(config: &Config, clock: Clock, client: HttpClient) -> Self {
+        Self {
+            issuer: config.oidc_issuer.clone(),
+            client_id: config.oidc_client_id.clone(),
+            client_secret: config.oidc_client_secret.clone(),
+            clock,
+            client,
+            metadata: Mutex::default(),
+            keys: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whether the provider was found; it is looked for at the first need.
+    pub(crate) fn is_known(&self) -> bool {
+        self.metadata
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    /// The provider's endpoints, asked for once.
+    pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {
+        let known = self
+            .metadata
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(metadata) = known {
+            return Ok(metadata);
+        }
+        let issuer = self.issuer.as_str().trim_end_matches('/');
+        let metadata: Metadata = self
+            .get_json(&format!("{issuer}/.well-known/openid-configuration"))
+            .await?;
+        if metadata.issuer.trim_end_matches('/') != issuer {
+            return Err(ProviderError::Unavailable(format!(
+                "its issuer is `{}`, not `{issuer}`",
+                metadata.issuer
+            )));
+        }
+        let metadata = Arc::new(metadata);
+        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&metadata));
+        Ok(metadata)
+    }
+
+    /// Exchanges an authorization code.
+    pub(crate) async fn exchange(
+        &self,
+        code: &str,
+        redirect: &str,
+        verifier: &str,
+    ) -> Result<Grant, ProviderError> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redirect),
+            ("code_verifier", verifier),
+        ];
+        self.grant(&form).await
+    }
+
+    /// Exchanges a refresh token.
+    pub(crate) async fn refresh(&self, token: &str) -> Result<Grant, ProviderError> {
+        self.grant(&[("grant_type", "refresh_token"), ("refresh_token", token)])
+            .await
+    }
+
+    async fn grant(&self, form: &[(&str, &str)]) -> Result<Grant, ProviderError> {
+        let endpoint = self.metadata().await?.token_endpoint.clone();
+        let answer = self.post(&endpoint, form).await?;
+        if answer.status() == StatusCode::OK {
+            return serde_json::from_slice(answer.body())
+                .map_err(|error| ProviderError::Unavailable(format!("its tokens cannot be read: {error}")));
+        }
+        let refusal: Refusal = serde_json::from_slice(answer.body()).unwrap_or_default();
+        // Only this error speaks of the grant; all others speak of us, or of the provider (RFC 6749 §5.2).
+        if refusal.error == "invalid_grant" {
+            return Err(ProviderError::Refused(refusal.error_description));
+        }
+        Err(ProviderError::Unavailable(format!(
+            "answered {} {}",
+            answer.status(),
+            refusal.error
+        )))
+    }
+
+    /// Asks whether a token is active (RFC 7662). Without an endpoint for it every token is.
+    pub(crate) async fn is_active(&self, token: &str) -> Result<bool, ProviderError> {
+        let Some(endpoint) = self.metadata().await?.introspection_endpoint.clone() else {
+            return Ok(true);
+        };
+        let answer = self.post(&endpoint, &[("token", token)]).await?;
+        let body: Option<Value> = serde_json::from_slice(answer.body()).ok();
+        match body.as_ref().and_then(|body| body["active"].as_bool()) {
+            Some(active) if answer.status() == StatusCode::OK => Ok(active),
+            Some(_) | None => Err(ProviderError::Unavailable(format!(
+                "introspection answered {}",
+                answer.status()
+            ))),
+        }
+    }
+
+    /// Where a browser ends its session at the provider.
+    pub(crate) async fn end_session_url(
+        &self,
+        hint: Option<&str>,
+        back: &str,
+    ) -> Result<String, ProviderError> {
+        let Some(mut url) = self.metadata().await?.end_session_endpoint.clone() else {
+            return Ok(back.to_owned());
+        };
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.client_id)
+            .append_pair("post_logout_redirect_uri", back)
+            .extend_pairs(hint.map(|hint| ("id_token_hint", hint)));
+        Ok(url.into())
+    }
+
+    /// Who an access token is for.
+    pub(crate) async fn access_claims(&self, token: &str) -> Result<AccessClaims, ProviderError> {
+        let claims = self.claims(token, None).await?;
+        let azp = claims["azp"].as_str().unwrap_or_default();
+        if azp != self.client_id {
+            return Err(ProviderError::Refused(
+                "an access token of another client".to_owned(),
+            ));
+        }
+        AccessClaims::read(&claims)
+            .ok_or_else(|| ProviderError::Refused("a token without `sub` or `exp`".to_owned()))
+    }
+
+    /// The claims of an ID token, which must carry this nonce.
+    pub(crate) async fn id_claims(&self, token: &str, nonce: &str) -> Result<Value, ProviderError> {
+        let claims = self.claims(token, Some(&self.client_id)).await?;
+        if claims["nonce"].as_str() != Some(nonce) {
+            return Err(ProviderError::Refused(
+                "an ID token of another sign-in".to_owned(),
+            ));
+        }
+        Ok(claims)
+    }
+
+    /// The claims of a logout token.
+    pub(crate) async fn logout_claims(&self, token: &str) -> Result<Value, ProviderError> {
+        self.claims(token, Some(&self.client_id)).await
+    }
+
+    /// The claims of a token whose signature, issuer, audience and times hold.
+    async fn claims(&self, token: &str, audience: Option<&str>) -> Result<Value, ProviderError> {
+        let refused = |error: jsonwebtoken::errors::Error| ProviderError::Refused(error.to_string());
+        let kid = decode_header(token).map_err(refused)?.kid.unwrap_or_default();
+        let key = self.key(&kid).await?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_issuer(&[self.issuer.as_str().trim_end_matches('/')]);
+        match audience {
+            Some(audience) => validation.set_audience(&[audience]),
+            None => validation.validate_aud = false,
+        }
+        // The library reads the system's clock, we read ours.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        let claims = decode::<Value>(token, &key, &validation).map_err(refused)?.claims;
+        let now = self.clock.wall();
+        let time = |name: &str| {
+            claims[name]
+                .as_i64()
+                .and_then(|second| Timestamp::from_second(second).ok())
+        };
+        if time("exp").is_some_and(|exp| exp + SKEW < now) || time("nbf").is_some_and(|nbf| nbf - SKEW > now)
+        {
+            return Err(ProviderError::Refused("a token out of its time".to_owned()));
+        }
+        Ok(claims)
+    }
+
+    /// The provider's signing key of this name; keys are fetched again for a name that is not there, but not often.
+    async fn key(&self, kid: &str) -> Result<DecodingKey, ProviderError> {
+        let mut keys = self.keys.lock().await;
+        let find = |keys: &Option<Keys>| {
+            let found = keys.as_ref()?.set.find(kid)?;
+            DecodingKey::from_jwk(found).ok()
+        };
+        if let Some(key) = find(&keys) {
+            return Ok(key);
+        }
+        if keys
+            .as_ref()
+            .is_none_or(|keys| keys.fetched.elapsed() >= KEYS_AGAIN)
+        {
+            let uri = self.metadata().await?.jwks_uri.clone();
+            let set = self.get_json(uri.as_str()).await?;
+            *keys = Some(Keys {
+                set,
+                fetched: Instant::now(),
+            });
+        }
+        find(&keys).ok_or_else(|| ProviderError::Refused("a token signed with an unknown key".to_owned()))
+    }
+
+    async fn get_json<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, ProviderError> {
+        let request = Request::get(url).body(Full::default());
+        let answer = self.send(request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(ProviderError::Unavailable(format!(
+                "answered {}",
+                answer.status()
+            )));
+        }
+        serde_json::from_slice(answer.body()).map_err(|error| ProviderError::Unavailable(error.to_string()))
+    }
+
+    async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Result<Response<Bytes>, ProviderError> {
+        let body = Serializer::new(String::new())
+            .extend_pairs(form)
+            .append_pair("client_id", &self.client_id)
+            .append_pair("client_secret", &self.client_secret)
+            .finish();
+        let request = Request::post(url.as_str())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::from(body));
+        self.send(request).await
+    }
+
+    async fn send(
+        &self,
+        request: http::Result<Request<Full<Bytes>>>,
+    ) -> Result<Response<Bytes>, ProviderError> {
+        let request = request.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
+        self.client
+            .send(request)
+            .await
+            .map_err(|error| ProviderError::Unavailable(error.to_string()))
+    }
+}

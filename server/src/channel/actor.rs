@@ -1,0 +1,357 @@
+//! The shell around a channel's state: waits for what happens, performs what follows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::future::join_all;
+use polytab_protocol::id::{LoginSessionId, TabId};
+use polytab_protocol::topic::Topic;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    event::{Effect, Event, LoopKind, Question, Reading, StreamNews, Validity},
+    state::{ChannelState, Terms},
+};
+use crate::{host::Host, metrics::Turn, outbox::Outbox, upstream::gitlab::Wanted};
+
+/// A tab that joins.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) tab: TabId,
+    pub(crate) session: LoginSessionId,
+    pub(crate) outbox: Outbox,
+}
+
+/// What comes into a channel's mailbox.
+#[derive(Debug)]
+enum Mail {
+    Join(Newcomer),
+    Event(Event),
+    Stream(u64, Topic, StreamNews),
+    Look(oneshot::Sender<Value>),
+}
+
+/// The way to a channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    mailbox: mpsc::Sender<Mail>,
+    gone: Arc<Departures>,
+}
+
+/// Tabs that left. Not in the mailbox: a tab that leaves does not wait for room in it.
+#[derive(Debug, Default)]
+struct Departures {
+    tabs: Mutex<Vec<TabId>>,
+    some: Notify,
+}
+
+impl Handle {
+    pub(crate) async fn join(&self, newcomer: Newcomer) {
+        // A channel that ended meanwhile has no use for the tab, nor the tab for it.
+        self.mailbox.send(Mail::Join(newcomer)).await.ok();
+    }
+
+    pub(crate) async fn tell(&self, event: Event) {
+        self.mailbox.send(Mail::Event(event)).await.ok();
+    }
+
+    pub(crate) fn left(&self, tab: TabId) {
+        self.gone
+            .tabs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(tab);
+        self.gone.some.notify_one();
+    }
+
+    /// What people may see of the channel.
+    pub(crate) async fn look(&self) -> Value {
+        let (answer, seen) = oneshot::channel();
+        self.mailbox.send(Mail::Look(answer)).await.ok();
+        seen.await.unwrap_or(Value::Null)
+    }
+}
+
+/// Starts a channel without tabs; it goes on until `stop`.
+pub(crate) fn spawn(host: &Arc<Host>, epoch: String, stop: CancellationToken) -> Handle {
+    let (mailbox, mail) = mpsc::channel(host.config.mailbox);
+    let gone = Arc::new(Departures::default());
+    let handle = Handle {
+        mailbox: mailbox.clone(),
+        gone: Arc::clone(&gone),
+    };
+    let config = &host.config;
+    let jitter_ms = u64::try_from(config.phase_jitter.0.as_millis()).unwrap_or(u64::MAX);
+    let jitter = std::time::Duration::from_millis(host.seams.random.below("server/phase", jitter_ms));
+    let short = Instant::now() + config.start_delay.0 + jitter;
+    let actor = Actor {
+        state: ChannelState::new(terms(host), epoch),
+        born: Instant::now(),
+        outboxes: BTreeMap::new(),
+        short_loop: ticks(short, config.short_loop.0),
+        long_loop: ticks(short + config.long_after_short.0, config.long_loop.0),
+        turns: JoinSet::new(),
+        streams: JoinSet::new(),
+        open: BTreeMap::new(),
+        next_stream: 0,
+        failing: BTreeSet::new(),
+        host: Arc::clone(host),
+        mailbox,
+        mail,
+        gone,
+        stop,
+    };
+    host.tasks.spawn(actor.run());
+    handle
+}
+
+fn terms(host: &Host) -> Terms {
+    let config = &host.config;
+    Terms {
+        version: config.version.clone(),
+        long_loop: config.long_loop.0,
+        tabs: config.tabs_per_user,
+        subscriptions: config.subscriptions_per_user,
+        projects: config.projects_per_user,
+        activation_patience: config.activation_patience.0,
+        history: (config.resume_entries, config.resume_window.0),
+    }
+}
+
+/// A turn that is late does not make the next ones early, and missed ones are not made up for.
+fn ticks(first: Instant, period: std::time::Duration) -> Interval {
+    let mut ticks = interval_at(first, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+struct Actor {
+    host: Arc<Host>,
+    state: ChannelState,
+    born: Instant,
+    outboxes: BTreeMap<TabId, Outbox>,
+    short_loop: Interval,
+    long_loop: Interval,
+    /// Checks and calls of turns under way.
+    turns: JoinSet<Event>,
+    /// Upstream event streams.
+    streams: JoinSet<()>,
+    open: BTreeMap<Topic, (u64, AbortHandle)>,
+    next_stream: u64,
+    /// Questions whose last answer could not be used, so that it is logged once.
+    failing: BTreeSet<&'static str>,
+    mailbox: mpsc::Sender<Mail>,
+    mail: mpsc::Receiver<Mail>,
+    gone: Arc<Departures>,
+    stop: CancellationToken,
+}
+
+/// What woke the actor.
+enum Woken {
+    Stopped,
+    Gone,
+    Mail(Mail),
+    Event(Event),
+    Nothing,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        loop {
+            match self.next().await {
+                Woken::Stopped => break,
+                Woken::Gone => {
+                    let gone =
+                        std::mem::take(&mut *self.gone.tabs.lock().unwrap_or_else(PoisonError::into_inner));
+                    for tab in gone {
+                        self.outboxes.remove(&tab);
+                        self.apply(Event::Left(tab));
+                    }
+                }
+                Woken::Mail(mail) => self.read(mail),
+                Woken::Event(event) => self.apply(event),
+                Woken::Nothing => {}
+            }
+        }
+        self.host.metrics.channels.dec();
+    }
+
+    /// Waits for one thing. Cancel safe, as every branch is.
+    async fn next(&mut self) -> Woken {
+        tokio::select! {
+            biased; // Rarest first: no source can starve another.
+            () = self.stop.cancelled() => Woken::Stopped,
+            _ = self.long_loop.tick() => Woken::Event(Event::TurnDue(LoopKind::Long)),
+            _ = self.short_loop.tick() => Woken::Event(Event::TurnDue(LoopKind::Short)),
+            () = self.gone.some.notified() => Woken::Gone,
+            // A task that panicked would leave its turn under way for ever: the channel ends with it.
+            Some(ended) = self.turns.join_next() => ended.map_or(Woken::Stopped, Woken::Event),
+            Some(_) = self.streams.join_next() => Woken::Nothing,
+            mail = self.mail.recv() => mail.map_or(Woken::Stopped, Woken::Mail),
+        }
+    }
+
+    fn read(&mut self, mail: Mail) {
+        match mail {
+            Mail::Join(Newcomer { tab, session, outbox }) => {
+                self.outboxes.insert(tab, outbox);
+                self.apply(Event::Joined(tab, session));
+            }
+            Mail::Event(event) => self.apply(event),
+            // News of a stream that was closed, or replaced, meanwhile.
+            Mail::Stream(number, topic, _)
+                if self.open.get(&topic).is_none_or(|(open, _)| *open != number) => {}
+            Mail::Stream(_, topic, news) => {
+                if matches!(news, StreamNews::Refused(_)) {
+                    self.open.remove(&topic);
+                }
+                self.apply(Event::Stream(topic, news));
+            }
+            Mail::Look(answer) => {
+                let topics: Vec<_> = self.state.topics().map(|topic| topic.to_string()).collect();
+                let due = |ticks: &Interval| ticks.period().as_millis();
+                let seen = json!({
+                    "topics": topics,
+                    "age_ms": u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "short_loop_ms": u64::try_from(due(&self.short_loop)).unwrap_or(u64::MAX),
+                    "long_loop_ms": u64::try_from(due(&self.long_loop)).unwrap_or(u64::MAX),
+                });
+                // Whoever asked may have gone.
+                answer.send(seen).ok();
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.log_unusable(&event);
+        let age = self.born.elapsed();
+        for effect in self.state.apply(event, age) {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(tabs, message) => {
+                // Encoded once: every tab gets the same bytes.
+                let text: tokio_tungstenite::tungstenite::Utf8Bytes =
+                    message.encode(self.host.seams.clock.wall()).into();
+                for outbox in tabs.iter().filter_map(|tab| self.outboxes.get(tab)) {
+                    outbox.push(text.clone());
+                    self.host.metrics.notifications.inc();
+                }
+            }
+            Effect::Close(tab, code) => {
+                if let Some(outbox) = self.outboxes.remove(&tab) {
+                    outbox.close(code.into());
+                }
+            }
+            Effect::Check(kind, sessions) => {
+                self.count_turn(kind, "begun");
+                self.turns.spawn(check(Arc::clone(&self.host), kind, sessions));
+            }
+            Effect::Ask(kind, session, questions) => {
+                self.turns
+                    .spawn(ask(Arc::clone(&self.host), kind, session, questions));
+            }
+            Effect::Overrun(kind) => self.count_turn(kind, "overrun"),
+            Effect::OpenStream(topic, session, last_event) => self.open_stream(topic, session, last_event),
+            Effect::CloseStream(topic) => self.close_stream(topic),
+        }
+    }
+
+    fn count_turn(&self, kind: LoopKind, result: &'static str) {
+        self.host
+            .metrics
+            .turns
+            .get_or_create(&Turn {
+                kind: kind.word(),
+                result,
+            })
+            .inc();
+    }
+
+    fn open_stream(&mut self, topic: Topic, session: LoginSessionId, last_event: Option<String>) {
+        self.close_stream(topic);
+        self.next_stream += 1;
+        let number = self.next_stream;
+        let (host, mailbox) = (Arc::clone(&self.host), self.mailbox.clone());
+        let task = self.streams.spawn(async move {
+            let tell = |news| {
+                let mailbox = &mailbox;
+                async move { mailbox.send(Mail::Stream(number, topic, news)).await.is_ok() }
+            };
+            host.gitlab
+                .hold(
+                    &host.auth,
+                    Wanted {
+                        topic,
+                        session,
+                        last_event,
+                    },
+                    tell,
+                )
+                .await;
+        });
+        self.open.insert(topic, (number, task));
+    }
+
+    fn close_stream(&mut self, topic: Topic) {
+        if let Some((_, task)) = self.open.remove(&topic) {
+            task.abort();
+        }
+    }
+
+    /// An upstream's fault is logged once per change of state.
+    fn log_unusable(&mut self, event: &Event) {
+        let Event::Answered(_, readings) = event else {
+            return;
+        };
+        for reading in readings {
+            let (name, usable) = match reading {
+                Reading::Sessions(kind, reading) => (kind.message_type(), reading.is_some()),
+                Reading::Activation(_) => continue,
+            };
+            if usable && self.failing.remove(name) {
+                tracing::info!(reading = name, "can be read again");
+            } else if !usable && self.failing.insert(name) {
+                tracing::warn!(
+                    reading = name,
+                    "cannot be read; the tabs are told nothing until it can"
+                );
+            }
+        }
+    }
+}
+
+async fn check(host: Arc<Host>, kind: LoopKind, sessions: BTreeSet<LoginSessionId>) -> Event {
+    let checks = sessions.into_iter().map(|session| async {
+        let validity = host.auth.check(&session).await;
+        (session, validity)
+    });
+    Event::Checked(
+        kind,
+        join_all(checks)
+            .await
+            .into_iter()
+            .collect::<BTreeMap<_, Validity>>(),
+    )
+}
+
+async fn ask(host: Arc<Host>, kind: LoopKind, session: LoginSessionId, questions: Vec<Question>) -> Event {
+    let Some(token) = host.auth.token(&session) else {
+        return Event::Answered(kind, Vec::new());
+    };
+    let asked = questions
+        .into_iter()
+        .map(|question| host.backend.ask(question, &token));
+    Event::Answered(kind, join_all(asked).await)
+}

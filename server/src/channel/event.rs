@@ -1,0 +1,138 @@
+//! What happens to a channel, and what must follow.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use polytab_protocol::{
+    close::CloseCode,
+    id::{LoginSessionId, TabId},
+    message::{ClientMessage, ErrorCode, ServerMessage},
+    sessions::{Activation, SessionsReading},
+    topic::Topic,
+};
+use serde_json::value::RawValue;
+
+/// One of a channel's two loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LoopKind {
+    /// About every 5 s.
+    Short,
+    /// About every 3 min.
+    Long,
+}
+
+impl LoopKind {
+    /// Its word in logs and metrics.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Long => "long",
+        }
+    }
+}
+
+/// Whether a login session still stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// Its token can be used.
+    Valid,
+    /// It is over: its tabs must go.
+    Over,
+    /// Its token cannot be used now, and nobody can say whether it is over.
+    Unknown,
+}
+
+/// Which kind of session notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SessionsKind {
+    /// `sessionStatus`, from the notebooks service.
+    V1,
+    /// `sessionStatusV2`, from the data service.
+    V2,
+}
+
+impl SessionsKind {
+    /// The notification's type.
+    pub(crate) const fn message_type(self) -> &'static str {
+        match self {
+            Self::V1 => "sessionStatus",
+            Self::V2 => "sessionStatusV2",
+        }
+    }
+}
+
+/// What an iteration must ask an upstream service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Question {
+    /// The user's backend sessions.
+    Sessions(SessionsKind),
+    /// How far these projects' knowledge graphs are.
+    Activation(BTreeSet<u64>),
+}
+
+/// What an iteration learned; `None` where an answer could not be used.
+#[derive(Clone, Debug)]
+pub(crate) enum Reading {
+    /// The user's backend sessions.
+    Sessions(SessionsKind, Option<SessionsReading>),
+    /// What was learned of each project; a project without an entry gave no usable answer.
+    Activation(BTreeMap<u64, Activation>),
+}
+
+/// How an upstream event stream goes.
+#[derive(Debug)]
+pub(crate) enum StreamNews {
+    /// GitLab accepted it.
+    Accepted,
+    /// GitLab refuses it, for this reason to be told.
+    Refused(ErrorCode),
+    /// An event came.
+    Event { id: String, payload: Box<RawValue> },
+}
+
+/// One thing that happens to a channel.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A tab is there; it belongs to this login session.
+    Joined(TabId, LoginSessionId),
+    /// A tab has gone.
+    Left(TabId),
+    /// A tab sent a command.
+    Received(TabId, ClientMessage),
+    /// A tab sent something that is no message, for this reason.
+    Garbled(TabId, String),
+    /// A loop's turn is due.
+    TurnDue(LoopKind),
+    /// The login sessions were checked for this turn.
+    Checked(LoopKind, BTreeMap<LoginSessionId, Validity>),
+    /// This turn's questions are answered.
+    Answered(LoopKind, Vec<Reading>),
+    /// A login session is over, said the identity provider of itself.
+    SessionOver(LoginSessionId),
+    /// News of an upstream event stream.
+    Stream(Topic, StreamNews),
+}
+
+/// One thing that must follow.
+#[derive(Clone, Debug)]
+pub(crate) enum Effect {
+    /// Send to these tabs, the same bytes to each.
+    Send(Vec<TabId>, ServerMessage),
+    /// Close a tab; it is no longer the channel's.
+    Close(TabId, CloseCode),
+    /// Check these login sessions for this turn.
+    Check(LoopKind, BTreeSet<LoginSessionId>),
+    /// Ask with the token of this login session, for this turn.
+    Ask(LoopKind, LoginSessionId, Vec<Question>),
+    /// Hold an event stream upstream, with the token of this login session, from after this event on.
+    OpenStream(Topic, LoginSessionId, Option<String>),
+    /// Hold it no longer.
+    CloseStream(Topic),
+    /// A turn came while the last one of its loop was under way.
+    Overrun(LoopKind),
+}
+
+/// Time since the channel was born; the state has no clock of its own.
+pub(crate) type Age = Duration;

@@ -1,0 +1,8 @@
+//! A channel: all the server holds for one user. `state` decides, `actor` waits.
+
+pub(crate) mod activation;
+pub(crate) mod actor;
+pub(crate) mod event;
+pub(crate) mod history;
+pub(crate) mod state;
+pub(crate) mod topics;

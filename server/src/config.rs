@@ -1,0 +1,499 @@
+//! Every setting and every bound of the server, with its unit and its reason, in one place.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use jiff::SignedDuration;
+use polytab_protocol::close::CloseCode;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
+use thiserror::Error;
+use url::Url;
+
+/// Environment variables that begin so are settings: `POLYTAB_SERVER_SHORT_LOOP=5s`.
+pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
+
+/// A duration that is written with its unit: `250ms`, `5s`, `2m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{}ms", self.0.as_millis()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            D::Error::custom(format!(
+                "`{text}` is not a duration with its unit, as `250ms` or `5s`"
+            ))
+        };
+        let signed: SignedDuration = text.parse().map_err(|_| wrong())?;
+        Duration::try_from(signed).map(Self).map_err(|_| wrong())
+    }
+}
+
+/// The server's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: String,
+    /// Where browsers reach the server; its origin is allowed, and sign-ins come back to it.
+    pub public_url: Url,
+    /// Path of the WebSocket (PROTOCOL A1).
+    pub path: String,
+    /// Name of the session cookie (PROTOCOL A1).
+    pub session_cookie: String,
+    /// Further origins whose pages may connect.
+    pub allowed_origins: Vec<Url>,
+    /// Issuer of the identity provider's realm.
+    pub oidc_issuer: Url,
+    /// The server's client there.
+    pub oidc_client_id: String,
+    /// That client's secret.
+    pub oidc_client_secret: String,
+    /// Base of the backend services, with `/api`.
+    pub backend_url: Url,
+    /// Base of GitLab.
+    pub gitlab_url: Url,
+    /// The server's own version, told to tabs; unknown when absent.
+    pub version: Option<String>,
+
+    /// Between two turns of the short loop (PROTOCOL A5).
+    pub short_loop: Span,
+    /// Between two turns of the long loop (PROTOCOL A5).
+    pub long_loop: Span,
+    /// From a channel's first tab to the first short turn (PROTOCOL A5).
+    pub start_delay: Span,
+    /// From the first short turn to the first long turn (PROTOCOL A5).
+    pub long_after_short: Span,
+    /// Added to the start delay, drawn for each channel below this, so that a herd spreads out.
+    pub phase_jitter: Span,
+    /// Between ping frames (PROTOCOL A5: at most every 25 s, below the 60 s after which proxies cut idle connections).
+    pub ping_interval: Span,
+    /// Pings in a row that a tab may leave unanswered (PROTOCOL A5).
+    pub pings_unanswered: u32,
+
+    /// An upstream service may take this long to answer; longer than a short loop, as turns then skip.
+    pub upstream_timeout: Span,
+    /// The largest body read from upstream, in bytes: some hundred sessions of 2 kB.
+    pub upstream_body_bytes: usize,
+    /// The longest event of a stream, in bytes: GitLab caps its web-hook payloads at 25 MB, its usual ones are 10 kB.
+    pub event_bytes: usize,
+    /// How long an event stream may be silent before it counts as dead: three of GitLab's heart-beats of 15 s.
+    pub stream_silence: Span,
+    /// First delay before a cut stream is opened again, unless GitLab says another; doubles up to a minute.
+    pub stream_retry: Span,
+    /// How long a followed project may make no progress (PROTOCOL A4).
+    pub activation_patience: Span,
+    /// Calls for followed projects under way at once, per user (PROTOCOL B6).
+    pub activation_calls: usize,
+
+    /// A token is refreshed this long before it expires (PROTOCOL A5).
+    pub token_leeway: Span,
+    /// Between two introspections of one login session; `0s` asks at each turn (PROTOCOL A5).
+    pub introspection_interval: Span,
+    /// Login sessions kept at once; the oldest go first. A session takes about 5 kB, mostly its tokens.
+    pub login_sessions: usize,
+    /// How long a login session is kept without a sign of life: Keycloak's longest session is 10 h by default.
+    pub login_session_life: Span,
+    /// Sign-ins under way at once; the oldest go first.
+    pub sign_ins: usize,
+    /// How long a person may take to sign in.
+    pub sign_in_life: Span,
+
+    /// The largest message and frame from a tab, in bytes (PROTOCOL A2).
+    pub message_bytes: usize,
+    /// Commands that a tab may send at once (PROTOCOL A2).
+    pub commands_burst: u32,
+    /// And after that, each second (PROTOCOL A2).
+    pub commands_per_second: u32,
+    /// Tabs per user (PROTOCOL A2).
+    pub tabs_per_user: usize,
+    /// Topics per user (PROTOCOL A2).
+    pub subscriptions_per_user: usize,
+    /// Followed projects per user: a page follows those it shows.
+    pub projects_per_user: usize,
+    /// Messages that wait for a tab (PROTOCOL A2).
+    pub outbox_messages: usize,
+    /// And their bytes (PROTOCOL A2).
+    pub outbox_bytes: usize,
+    /// How long a write to a tab may be stuck (PROTOCOL A2).
+    pub write_timeout: Span,
+    /// How long a tab may take to answer a close frame.
+    pub close_timeout: Span,
+    /// Events that wait for a channel: several commands of each of its tabs.
+    pub mailbox: usize,
+    /// Notifications kept for `resume`.
+    pub resume_entries: usize,
+    /// And for how long.
+    pub resume_window: Span,
+
+    /// Connections held at once; a process has 20,000 descriptors on common systems, and upstream needs some.
+    pub connections: usize,
+    /// How long a peer may take to send the head of a request.
+    pub header_timeout: Span,
+    /// The largest head of a request, in bytes.
+    pub header_bytes: usize,
+
+    /// Close code when the instance drains: 1012, or 4000 for deployed clients, which come back on nothing else
+    /// (PROTOCOL A6).
+    pub drain_close_code: u16,
+    /// Tabs are closed over this time, so that they do not come back all at once.
+    pub drain_time: Span,
+    /// After that, this long for what is still under way.
+    pub drain_grace: Span,
+    /// What a drained tab is told to wait before it comes back, in milliseconds.
+    pub retry_ms: u64,
+    /// Whether `/debug/channels` answers (to the loopback only).
+    pub debug_channels: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let url = |text: &str| Url::parse(text).expect("a constant URL parses");
+        let seconds = |seconds| Span(Duration::from_secs(seconds));
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            public_url: url("http://127.0.0.1:8080"),
+            path: "/ui-server/ws".into(),
+            session_cookie: "_renku_session".into(),
+            allowed_origins: Vec::new(),
+            oidc_issuer: url("http://127.0.0.1:7081/auth/realms/Renku"),
+            oidc_client_id: "renku-ui".into(),
+            oidc_client_secret: String::new(),
+            backend_url: url("http://127.0.0.1:7082/api"),
+            gitlab_url: url("http://127.0.0.1:7083"),
+            version: None,
+            short_loop: seconds(5),
+            long_loop: seconds(180),
+            start_delay: seconds(3),
+            long_after_short: seconds(1),
+            phase_jitter: seconds(0),
+            ping_interval: seconds(25),
+            pings_unanswered: 2,
+            upstream_timeout: seconds(10),
+            upstream_body_bytes: 2 << 20,
+            event_bytes: 1 << 20,
+            stream_silence: seconds(45),
+            stream_retry: seconds(1),
+            activation_patience: seconds(120),
+            activation_calls: 5,
+            token_leeway: seconds(10),
+            introspection_interval: seconds(60),
+            login_sessions: 100_000,
+            login_session_life: seconds(10 * 60 * 60),
+            sign_ins: 10_000,
+            sign_in_life: seconds(10 * 60),
+            message_bytes: 64 << 10,
+            commands_burst: 30,
+            commands_per_second: 2,
+            tabs_per_user: 20,
+            subscriptions_per_user: 50,
+            projects_per_user: 100,
+            outbox_messages: 64,
+            outbox_bytes: 256 << 10,
+            write_timeout: seconds(10),
+            close_timeout: seconds(5),
+            mailbox: 256,
+            resume_entries: 100,
+            resume_window: seconds(120),
+            connections: 18_000,
+            header_timeout: seconds(5),
+            header_bytes: 16 << 10,
+            drain_close_code: CloseCode::Draining.number(),
+            drain_time: seconds(20),
+            drain_grace: seconds(10),
+            retry_ms: 1000,
+            debug_channels: false,
+        }
+    }
+}
+
+/// Why the settings cannot be used. Each names the key.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("`{path}` is not TOML: {problem}")]
+    Toml {
+        /// The file.
+        path: String,
+        /// Where and why.
+        problem: String,
+    },
+    /// No setting has this name.
+    #[error("no setting is called `{key}`{}", nearest(key))]
+    Unknown {
+        /// The name.
+        key: String,
+    },
+    /// A setting has a value that it cannot have.
+    #[error("setting `{key}`: {problem}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}
+
+fn nearest(key: &str) -> String {
+    let known = keys();
+    let near = known
+        .iter()
+        .min_by_key(|known| strsim::damerau_levenshtein(known, key));
+    near.filter(|near| strsim::damerau_levenshtein(near, key) <= 3)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+/// The names of all settings.
+pub fn keys() -> Vec<String> {
+    let Ok(Value::Object(all)) = serde_json::to_value(Config::default()) else {
+        return Vec::new();
+    };
+    all.into_iter().map(|(key, _)| key).collect()
+}
+
+impl Config {
+    /// Settings from a file, then the environment, then flags; what comes later wins.
+    ///
+    /// # Errors
+    ///
+    /// When any of them names no setting, or gives one a value it cannot have.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut values = file.map(read).transpose()?.unwrap_or_default();
+        let env = env.filter_map(|(name, text)| Some((name.strip_prefix(ENV_PREFIX)?.to_lowercase(), text)));
+        for (key, text) in env.chain(flags) {
+            let value = typed(&key, &text);
+            values.insert(key, value);
+        }
+        Self::from_values(&values)
+    }
+
+    /// Settings laid over the defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, ConfigError> {
+        let known = keys();
+        if let Some(key) = values.keys().find(|key| !known.contains(key)) {
+            return Err(ConfigError::Unknown { key: key.clone() });
+        }
+        // One at a time first: what is wrong with all of them together names no key.
+        for (key, value) in values {
+            let one = Map::from_iter([(key.clone(), value.clone())]);
+            serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| ConfigError::Value {
+                key: key.clone(),
+                problem: error.to_string(),
+            })?;
+        }
+        let all = Value::Object(values.clone().into_iter().collect());
+        let config: Self = serde_json::from_value(all).map_err(|error| ConfigError::Value {
+            key: "?".into(),
+            problem: error.to_string(),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, problem: &str| {
+            Err(ConfigError::Value {
+                key: key.to_owned(),
+                problem: problem.to_owned(),
+            })
+        };
+        for (key, span) in [
+            ("short_loop", self.short_loop),
+            ("long_loop", self.long_loop),
+            ("ping_interval", self.ping_interval),
+            ("upstream_timeout", self.upstream_timeout),
+            ("write_timeout", self.write_timeout),
+        ] {
+            if span.0.is_zero() {
+                return refuse(key, "must be more than 0");
+            }
+        }
+        for (key, count) in [
+            ("outbox_messages", self.outbox_messages),
+            ("mailbox", self.mailbox),
+            ("connections", self.connections),
+            ("activation_calls", self.activation_calls),
+            ("tabs_per_user", self.tabs_per_user),
+            ("pings_unanswered", self.pings_unanswered as usize),
+        ] {
+            if count == 0 {
+                return refuse(key, "must be at least 1");
+            }
+        }
+        if !(1000..5000).contains(&self.drain_close_code) {
+            return refuse("drain_close_code", "is a close code, from 1000 to 4999");
+        }
+        if !self.path.starts_with('/') {
+            return refuse("path", "begins with `/`");
+        }
+        for (key, url) in [
+            ("oidc_issuer", &self.oidc_issuer),
+            ("backend_url", &self.backend_url),
+            ("gitlab_url", &self.gitlab_url),
+        ] {
+            if url.scheme() != "http" || url.cannot_be_a_base() {
+                return refuse(key, "is an `http` URL");
+            }
+        }
+        Ok(())
+    }
+
+    /// The same settings for time that goes `speed` times as fast: every wait is that much shorter. Token times are
+    /// wall-clock time, which the clock itself scales.
+    #[must_use]
+    pub fn scaled(mut self, speed: u32) -> Self {
+        for span in [
+            &mut self.short_loop,
+            &mut self.long_loop,
+            &mut self.start_delay,
+            &mut self.long_after_short,
+            &mut self.phase_jitter,
+            &mut self.ping_interval,
+            &mut self.upstream_timeout,
+            &mut self.stream_silence,
+            &mut self.stream_retry,
+            &mut self.activation_patience,
+            &mut self.introspection_interval,
+            &mut self.write_timeout,
+            &mut self.close_timeout,
+            &mut self.resume_window,
+            &mut self.drain_time,
+            &mut self.drain_grace,
+        ] {
+            span.0 /= speed;
+        }
+        self
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
+    let shown = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: shown(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Toml {
+        path: shown(),
+        problem: error.to_string(),
+    })
+}
+
+/// A text from the environment as the type its setting has: `5` is a number for a bound and a text for a version.
+fn typed(key: &str, text: &str) -> Value {
+    let fits = |value: &Value| {
+        let one = Map::from_iter([(key.to_owned(), value.clone())]);
+        serde_json::from_value::<Config>(Value::Object(one)).is_ok()
+    };
+    let plain = Value::String(text.to_owned());
+    let parsed = serde_json::from_str(text).ok().filter(fits);
+    let list = || Value::Array(text.split(',').map(|item| item.trim().into()).collect());
+    parsed
+        .or_else(|| fits(&plain).then(|| plain.clone()))
+        .or_else(|| Some(list()).filter(fits))
+        .unwrap_or(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn load(env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
+        let own = |pairs: &[(&str, &str)]| -> Vec<_> {
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        Config::load(None, own(env).into_iter(), own(flags).into_iter()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let config = load(
+            &[
+                ("POLYTAB_SERVER_SHORT_LOOP", "1s"),
+                ("POLYTAB_SERVER_VERSION", "1234567"),
+                ("HOME", "/"),
+            ],
+            &[
+                ("short_loop", "250ms"),
+                ("allowed_origins", "http://a.example, http://b.example"),
+            ],
+        )
+        .unwrap();
+
+        assert_eq!(config.short_loop.0, Duration::from_millis(250));
+        assert_eq!(config.version.as_deref(), Some("1234567"));
+        assert_eq!(config.allowed_origins.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_setting_is_named_with_the_mend() {
+        for (key, value, error) in [
+            (
+                "short_lop",
+                "5s",
+                "no setting is called `short_lop`; did you mean `short_loop`?",
+            ),
+            (
+                "short_loop",
+                "5",
+                "setting `short_loop`: `5` is not a duration with its unit, as `250ms` or `5s`",
+            ),
+            ("short_loop", "0s", "setting `short_loop`: must be more than 0"),
+            (
+                "outbox_messages",
+                "0",
+                "setting `outbox_messages`: must be at least 1",
+            ),
+            (
+                "drain_close_code",
+                "99",
+                "setting `drain_close_code`: is a close code, from 1000 to 4999",
+            ),
+            ("gitlab_url", "ftp://x", "setting `gitlab_url`: is an `http` URL"),
+            ("path", "ws", "setting `path`: begins with `/`"),
+        ] {
+            assert_eq!(load(&[], &[(key, value)]).unwrap_err(), error);
+        }
+        assert!(
+            load(&[], &[("outbox_messages", "many")])
+                .unwrap_err()
+                .starts_with("setting `outbox_messages`: ")
+        );
+    }
+
+    #[test]
+    fn scaling_shortens_waits_and_leaves_token_times_alone() {
+        let values = BTreeMap::from([("short_loop".to_owned(), json!("5s"))]);
+
+        let config = Config::from_values(&values).unwrap().scaled(10);
+
+        assert_eq!(config.short_loop.0, Duration::from_millis(500));
+        assert_eq!(config.token_leeway.0, Duration::from_secs(10));
+    }
+}

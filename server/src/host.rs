@@ -1,0 +1,63 @@
+//! What every part of one server process shares.
+
+use std::sync::Arc;
+
+use polytab_seams::{
+    Seams,
+    http::{HttpClient, Limits},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::Auth, config::Config, hub::Hub, metrics::Metrics, upstream::backend::Backend,
+    upstream::gitlab::Gitlab,
+};
+
+/// Connections kept idle per upstream host.
+const IDLE_PER_HOST: usize = 64;
+
+/// One server process.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) seams: Seams,
+    pub(crate) hub: Hub,
+    pub(crate) auth: Auth,
+    pub(crate) backend: Backend,
+    pub(crate) gitlab: Gitlab,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Every task but those of HTTP requests.
+    pub(crate) tasks: TaskTracker,
+    /// Ends every task at once.
+    pub(crate) killed: CancellationToken,
+    /// No further tabs; those that are here are sent away.
+    pub(crate) draining: CancellationToken,
+    /// Names this process in epochs.
+    pub(crate) instance: String,
+}
+
+impl Host {
+    pub(crate) fn new(config: Config, seams: Seams) -> Self {
+        let limits = Limits {
+            answer: config.upstream_timeout.0,
+            body_bytes: config.upstream_body_bytes,
+            idle: config.short_loop.0 * 6,
+            idle_per_host: IDLE_PER_HOST,
+        };
+        let client = HttpClient::new(Arc::clone(&seams.dial), limits);
+        let metrics = Arc::new(Metrics::new());
+        Self {
+            hub: Hub::default(),
+            auth: Auth::new(&config, &seams, client.clone()),
+            backend: Backend::new(&config, client.clone(), Arc::clone(&metrics)),
+            gitlab: Gitlab::new(&config, client, Arc::clone(&metrics)),
+            metrics,
+            tasks: TaskTracker::new(),
+            killed: CancellationToken::new(),
+            draining: CancellationToken::new(),
+            instance: seams.random.uuid("server/instance")[..8].to_owned(),
+            config,
+            seams,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The WebSocket handshake: what is checked before `101`, in the order of PROTOCOL A1.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use cookie::Cookie;
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use url::Url;
+
+use crate::{auth::Credential, host::Host, tab};
+
+/// The only version of the protocol (RFC 6455 §4.1).
+const WEBSOCKET_VERSION: &str = "13";
+/// What an instance that drains tells those who come (seconds).
+const RETRY_AFTER: &str = "2";
+
+/// Answers an upgrade request. Who the user is shows only inside: a browser's page cannot read the status of a refused
+/// upgrade.
+pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request) -> Response {
+    let key = match check(&host, &request) {
+        Ok(key) => key,
+        Err(refusal) => return *refusal,
+    };
+    let credential = credential(&host, request.headers());
+    let upgrade = hyper::upgrade::on(&mut request);
+    let task = tab::run(Arc::clone(&host), upgrade, credential);
+    host.tasks
+        .spawn(host.killed.clone().run_until_cancelled_owned(task));
+    let answer = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
+        .body(Body::empty());
+    answer.unwrap_or_else(|_| StatusCode::BAD_REQUEST.into_response())
+}
+
+/// Gives the key of a request that may be upgraded, or the refusal.
+fn check(host: &Host, request: &Request) -> Result<String, Box<Response>> {
+    let headers = request.headers();
+    let refuse = |status: StatusCode, text: &'static str| Box::new((status, text).into_response());
+    let bad = |text| refuse(StatusCode::BAD_REQUEST, text);
+    if request.version() != Version::HTTP_11 || request.method() != Method::GET {
+        return Err(bad("a WebSocket begins with GET over HTTP/1.1"));
+    }
+    if single(headers, header::HOST).is_none() {
+        return Err(bad("one `Host` is needed"));
+    }
+    if !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
+        return Err(bad(
+            "this is a WebSocket: `Connection: upgrade` and `Upgrade: websocket` are needed",
+        ));
+    }
+    if single(headers, header::SEC_WEBSOCKET_VERSION) != Some(WEBSOCKET_VERSION) {
+        let version = [(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION)];
+        return Err(Box::new(
+            (StatusCode::UPGRADE_REQUIRED, version, "version 13 is spoken").into_response(),
+        ));
+    }
+    let key = single(headers, header::SEC_WEBSOCKET_KEY);
+    let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16));
+    let Some(key) = key else {
+        return Err(bad("`Sec-WebSocket-Key` is 16 bytes in base64"));
+    };
+    if !origin_is_allowed(host, headers) {
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "pages of this origin may not connect",
+        ));
+    }
+    if host.draining.is_cancelled() {
+        let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
+        return Err(Box::new(
+            (StatusCode::SERVICE_UNAVAILABLE, retry, "draining").into_response(),
+        ));
+    }
+    Ok(key.to_owned())
+}
+
+/// The value of a header that must not be repeated.
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(first)
+}
+
+fn lists(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case(word))
+}
+
+/// Compares scheme, host and port as parsed, not as text. Only clients that are no browsers send none, and they show
+/// a token instead of a cookie.
+fn origin_is_allowed(host: &Host, headers: &HeaderMap) -> bool {
+    if !headers.contains_key(header::ORIGIN) {
+        return headers.contains_key(header::AUTHORIZATION);
+    }
+    let origin = single(headers, header::ORIGIN).and_then(|text| Url::parse(text).ok());
+    let Some(origin) = origin.map(|url| url.origin()).filter(url::Origin::is_tuple) else {
+        return false;
+    };
+    let mut allowed = host
+        .config
+        .allowed_origins
+        .iter()
+        .chain([&host.config.public_url]);
+    allowed.any(|url| url.origin() == origin)
+}
+
+/// What the tab shows to say who it is: a token goes before the cookie, as it was sent on purpose.
+pub(super) fn credential(host: &Host, headers: &HeaderMap) -> Credential {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if let Some((_, token)) = bearer {
+        return Credential::Bearer(token.trim().to_owned());
+    }
+    let headers = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut cookies = headers
+        .flat_map(|text| Cookie::split_parse(text.to_owned()))
+        .flatten();
+    let own = cookies.find(|cookie| cookie.name() == host.config.session_cookie);
+    own.map_or(Credential::None, |cookie| {
+        Credential::Cookie(cookie.value().to_owned())
+    })
+}

@@ -1,0 +1,63 @@
+//! What operators look at: probes, metrics, version, channels.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use polytab_seams::serve::Peer;
+use serde_json::json;
+
+use crate::host::Host;
+
+/// The media type that Prometheus asks for (OpenMetrics 1.0).
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) async fn home() -> &'static str {
+    "Polytab reference server. Sign in at /auth/login, then connect your tabs.\n"
+}
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Ready means that a tab which comes now can be let in: the provider is known, and the instance does not drain.
+pub(super) async fn readyz(State(host): State<Arc<Host>>) -> Response {
+    if host.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    // A look may be the first need of the provider.
+    if !host.auth.provider.is_known()
+        && let Err(error) = host.auth.provider.metadata().await
+    {
+        tracing::debug!(%error, "not ready");
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the identity provider was not found yet\n",
+        )
+            .into_response();
+    }
+    "ready\n".into_response()
+}
+
+pub(super) async fn metrics(State(host): State<Arc<Host>>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], host.metrics.text()).into_response()
+}
+
+pub(super) async fn version(State(host): State<Arc<Host>>) -> Response {
+    Json(json!({ "name": "polytab-server", "version": host.config.version })).into_response()
+}
+
+pub(super) async fn channels(State(host): State<Arc<Host>>, Extension(peer): Extension<Peer>) -> Response {
+    let is_near = peer
+        .name
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.ip().is_loopback());
+    if !host.config.debug_channels || !is_near {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    Json(host.hub.overview().await).into_response()
+}
