@@ -18,7 +18,7 @@ const ENVIRONMENT: u8 = 6;
 
 /// The Polytab reference server.
 ///
-/// Settings come from a file, then from the environment (POLYTAB_SERVER_SHORT_LOOP=5s), then from --set; what comes
+/// Settings come from a file, then from the environment (`POLYTAB_SERVER_SHORT_LOOP=5s`), then from --set; what comes
 /// later wins. `--print-config` shows all of them with their values.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -6,3 +6,6 @@ pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod state;
 pub(crate) mod topics;
+
+#[cfg(test)]
+mod model_tests;

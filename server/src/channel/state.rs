@@ -212,7 +212,7 @@ impl ChannelState {
             .collect();
         match token {
             Some(session) if !questions.is_empty() => {
-                effects.push(Effect::Ask(kind, session.clone(), questions))
+                effects.push(Effect::Ask(kind, session.clone(), questions));
             }
             Some(_) | None => effects.extend(self.answered(kind, &[], age)),
         }
