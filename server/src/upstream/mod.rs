@@ -2,3 +2,6 @@
 
 pub(crate) mod backend;
 pub(crate) mod gitlab;
+
+#[cfg(test)]
+mod adapter_tests;

@@ -1,0 +1,293 @@
+//! The upstream clients against real HTTP, on the wall clock.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use polytab_protocol::{id::LoginSessionId, message::ErrorCode, sessions::Activation, topic::Topic};
+use polytab_seams::Seams;
+use serde_json::json;
+use tokio::sync::mpsc;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{body_string_contains, header, method, path},
+};
+
+use super::gitlab::Wanted;
+use crate::{
+    channel::event::{Question, Reading, SessionsKind, StreamNews, Validity},
+    config::Config,
+    host::Host,
+};
+
+const TOKEN: &str = "an-access-token";
+
+/// A host whose services are all one wiremock server.
+async fn host(server: &MockServer) -> Arc<Host> {
+    let values = [
+        (
+            "oidc_issuer",
+            json!(format!("{}/auth/realms/Renku", server.uri())),
+        ),
+        ("backend_url", json!(format!("{}/api", server.uri()))),
+        ("gitlab_url", json!(server.uri())),
+        ("upstream_timeout", json!("200ms")),
+        ("stream_retry", json!("10ms")),
+        ("upstream_body_bytes", json!(1000)),
+    ];
+    let values: BTreeMap<_, _> = values
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let discovery = json!({
+        "issuer": format!("{}/auth/realms/Renku", server.uri()),
+        "authorization_endpoint": format!("{}/auth", server.uri()),
+        "token_endpoint": format!("{}/token", server.uri()),
+        "introspection_endpoint": format!("{}/introspect", server.uri()),
+        "jwks_uri": format!("{}/certs", server.uri()),
+    });
+    Mock::given(path("/auth/realms/Renku/.well-known/openid-configuration"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(discovery))
+        .mount(server)
+        .await;
+    Arc::new(Host::new(Config::from_values(&values).unwrap(), Seams::system()))
+}
+
+/// A login session whose access token lives so many seconds.
+fn session(host: &Host, expires_in: i64) -> LoginSessionId {
+    let grant = json!({ "access_token": TOKEN, "expires_in": expires_in, "refresh_token": "r1" });
+    host.auth.begin(
+        serde_json::from_value(grant).unwrap(),
+        polytab_protocol::id::UserId("ada".into()),
+        None,
+    )
+}
+
+async fn sessions(host: &Host) -> Option<polytab_protocol::sessions::SessionsReading> {
+    match host
+        .backend
+        .ask(Question::Sessions(SessionsKind::V2), TOKEN)
+        .await
+    {
+        Reading::Sessions(_, reading) => reading,
+        Reading::Activation(_) => unreachable!("sessions were asked for"),
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_asked_for_with_the_users_token() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    Mock::given(method("GET"))
+        .and(path("/api/data/sessions"))
+        .and(header("authorization", format!("Bearer {TOKEN}").as_str()))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!([{ "name": "a" }])))
+        .expect(1)
+        .mount(&server)
+        .await;
+
+    assert!(sessions(&host).await.is_some());
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_used_is_none() {
+    for answer in [
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(200).set_body_string("<html>"),
+        ResponseTemplate::new(200).set_body_string(format!("[\"{}\"]", "x".repeat(2000))),
+        ResponseTemplate::new(302).insert_header("location", "/api/data/elsewhere"),
+        ResponseTemplate::new(200)
+            .set_body_string("[]")
+            .set_delay(Duration::from_millis(900)),
+    ] {
+        let server = MockServer::start().await;
+        let host = host(&server).await;
+        Mock::given(path("/api/data/sessions"))
+            .respond_with(answer)
+            .expect(1)
+            .mount(&server)
+            .await;
+
+        assert!(sessions(&host).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn each_project_has_an_answer_of_its_own() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    for (project, answer) in [
+        (
+            1,
+            ResponseTemplate::new(200).set_body_json(json!({ "progress": { "percentage": 40 } })),
+        ),
+        (2, ResponseTemplate::new(404)),
+        (3, ResponseTemplate::new(403)),
+        (4, ResponseTemplate::new(500)),
+    ] {
+        let route = format!("/api/projects/{project}/graph/status");
+        Mock::given(path(route))
+            .respond_with(answer)
+            .expect(1)
+            .mount(&server)
+            .await;
+    }
+
+    let Reading::Activation(learned) = host
+        .backend
+        .ask(Question::Activation((1..=4).collect()), TOKEN)
+        .await
+    else {
+        unreachable!("activation was asked for")
+    };
+
+    assert_eq!(
+        learned,
+        BTreeMap::from([(1, Activation::Percent(40)), (3, Activation::Failed)])
+    );
+}
+
+/// What a stream told, until it told as much as this or was over.
+async fn told(host: &Arc<Host>, count: usize) -> Vec<String> {
+    let topic: Topic = "/project/42/push".parse().unwrap();
+    let wanted = Wanted {
+        topic,
+        session: session(host, 300),
+        last_event: Some("e-1".into()),
+    };
+    let (sender, mut news) = mpsc::channel(8);
+    let holding = host.gitlab.hold(&host.auth, wanted, |item| {
+        let sender = sender.clone();
+        async move { sender.send(item).await.is_ok() }
+    });
+    let listening = async {
+        let mut words = Vec::new();
+        while words.len() < count
+            && let Some(item) = news.recv().await
+        {
+            words.push(match item {
+                StreamNews::Accepted => "accepted".to_owned(),
+                StreamNews::Refused(code) => return vec![format!("refused {}", code.as_str())],
+                StreamNews::Event { id, payload } => format!("{id} {payload}"),
+            });
+        }
+        words
+    };
+    // What was told last may still wait when the stream is given up.
+    let for_ever = async {
+        holding.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        words = listening => words,
+        () = for_ever => Vec::new(),
+    }
+}
+
+fn stream(text: &str) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_raw(text.to_owned(), "text/event-stream; charset=utf-8")
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_after_the_last_event_it_saw() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    for (last, text) in [
+        ("e-1", "retry: 5\n\nid: e-2\ndata: {\"n\":2}\n\n"),
+        ("e-2", "id: e-3\ndata: {\"n\":3}\n\n"),
+    ] {
+        Mock::given(path("/project/42/push"))
+            .and(header("last-event-id", last))
+            .and(header("authorization", format!("Bearer {TOKEN}").as_str()))
+            .respond_with(stream(text))
+            .up_to_n_times(1)
+            .expect(1)
+            .mount(&server)
+            .await;
+    }
+
+    assert_eq!(
+        told(&host, 4).await,
+        ["accepted", "e-2 {\"n\":2}", "accepted", "e-3 {\"n\":3}"]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_had_says_why() {
+    for (answer, code) in [
+        (ResponseTemplate::new(404), ErrorCode::Forbidden),
+        (ResponseTemplate::new(403), ErrorCode::Forbidden),
+        (ResponseTemplate::new(401), ErrorCode::Forbidden),
+        (ResponseTemplate::new(500), ErrorCode::UpstreamUnavailable),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({})),
+            ErrorCode::UpstreamUnavailable,
+        ),
+    ] {
+        let server = MockServer::start().await;
+        let host = host(&server).await;
+        Mock::given(path("/project/42/push"))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+
+        assert_eq!(told(&host, 1).await, [format!("refused {}", code.as_str())]);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_refreshed_once_however_many_ask() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    let fresh = json!({ "access_token": "fresh", "expires_in": 300, "refresh_token": "r2" });
+    Mock::given(path("/token"))
+        .and(body_string_contains("refresh_token=r1"))
+        .respond_with(
+            ResponseTemplate::new(200)
+                .set_body_json(fresh)
+                .set_delay(Duration::from_millis(20)),
+        )
+        .expect(1)
+        .mount(&server)
+        .await;
+    let id = session(&host, 5);
+
+    let all = tokio::join!(host.auth.check(&id), host.auth.check(&id), host.auth.check(&id));
+
+    assert_eq!(all, (Validity::Valid, Validity::Valid, Validity::Valid));
+    assert_eq!(host.auth.token(&id).as_deref(), Some("fresh"));
+}
+
+#[tokio::test]
+async fn only_a_refused_grant_ends_a_login_session() {
+    let refusal = |error: &str| json!({ "error": error, "error_description": "Session not active" });
+    for (answer, expires_in, validity) in [
+        (
+            ResponseTemplate::new(400).set_body_json(refusal("invalid_grant")),
+            5,
+            Validity::Over,
+        ),
+        (
+            ResponseTemplate::new(401).set_body_json(refusal("unauthorized_client")),
+            5,
+            Validity::Valid,
+        ),
+        (ResponseTemplate::new(503), 5, Validity::Valid),
+        (ResponseTemplate::new(503), 0, Validity::Unknown),
+        (
+            ResponseTemplate::new(200).set_body_string("?"),
+            0,
+            Validity::Unknown,
+        ),
+    ] {
+        let server = MockServer::start().await;
+        let host = host(&server).await;
+        Mock::given(path("/token"))
+            .respond_with(answer)
+            .expect(1)
+            .mount(&server)
+            .await;
+        let id = session(&host, expires_in);
+
+        assert_eq!(host.auth.check(&id).await, validity);
+    }
+}
