@@ -1,2 +1,2 @@
-//! Placeholder.
+//! The mocks alone, over TCP.
 fn main() {}

@@ -1,0 +1,140 @@
+//! Settings of the mocks, with every bound.
+
+use std::time::Duration;
+
+use url::Url;
+
+/// Settings of the mocks. All durations are scenario time.
+#[derive(Clone, Debug)]
+pub struct MocksConfig {
+    /// Where Keycloak is reached, without the base path.
+    pub keycloak_url: Url,
+    /// Keycloak's base path: `/auth` at Renku, empty for Keycloak's own default.
+    pub base_path: String,
+    /// The realm.
+    pub realm: String,
+    /// The server's client.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// Where a login of the client may lead; a trailing `*` stands for anything.
+    pub redirect_uris: Vec<String>,
+    /// Where the client takes back-channel logouts.
+    pub backchannel_logout_url: Option<Url>,
+    /// Further clients of the realm.
+    pub other_clients: Vec<ClientConfig>,
+    /// `aud` of access tokens.
+    pub audience: Vec<String>,
+    /// Whether a refresh token is good for one refresh only (`revokeRefreshToken`).
+    pub rotation: bool,
+    /// Times of login sessions.
+    pub lifetimes: Lifetimes,
+    /// How many times as fast as scenario time the clock goes; the mocks' own waits are divided by it.
+    pub speed: u32,
+    /// Time between two heart-beat comments on an event stream.
+    pub heartbeat: Duration,
+    /// What event streams ask readers to wait before they come back.
+    pub retry: Duration,
+    /// Time for a back-channel logout to be answered.
+    pub backchannel_timeout: Duration,
+    /// Calls kept in the journal.
+    pub journal_entries: usize,
+    /// Events kept per project for readers that come back (GitLab's facade: 1,000).
+    pub ring_events: usize,
+    /// Events that may wait for one reader; over it the stream is closed.
+    pub stream_queue: usize,
+    /// Secrets kept for the search in frames, and unmatched calls kept for the report.
+    pub secrets_kept: usize,
+    /// Login sessions, pages and codes kept, each; the oldest go first.
+    pub logins_kept: usize,
+    /// Largest body of a request taken, in bytes.
+    pub body_bytes: usize,
+}
+
+/// A client of the realm beside the server's.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Its id.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// Where its logins may lead; a trailing `*` stands for anything.
+    pub redirect_uris: Vec<String>,
+    /// Where it takes back-channel logouts.
+    pub backchannel_logout_url: Option<Url>,
+}
+
+/// Times of login sessions; the defaults are Keycloak's (`ssoSessionIdleTimeout` and so on).
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// A session ends when it was not used for so long; refresh tokens live so long.
+    pub session_idle: Duration,
+    /// A session ends at this age.
+    pub session_max: Duration,
+    /// An idle session is kept for so long beyond its time; its refresh tokens are not.
+    pub idle_grace: Duration,
+    /// Time to trade a code for tokens.
+    pub code: Duration,
+    /// Time to pass the login page.
+    pub login: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            session_idle: Duration::from_secs(1800),
+            session_max: Duration::from_secs(36_000),
+            idle_grace: Duration::from_secs(120),
+            code: Duration::from_secs(60),
+            login: Duration::from_secs(1800),
+        }
+    }
+}
+
+impl Default for MocksConfig {
+    fn default() -> Self {
+        Self {
+            keycloak_url: Url::parse("http://keycloak").expect("a constant URL"),
+            base_path: "/auth".to_owned(),
+            realm: "Renku".to_owned(),
+            client_id: "renku-ui".to_owned(),
+            client_secret: "client-secret-for-tests-only".to_owned(),
+            redirect_uris: ["http://server/*", "http://127.0.0.1:*", "http://localhost:*"]
+                .map(str::to_owned)
+                .into(),
+            backchannel_logout_url: None,
+            other_clients: Vec::new(),
+            audience: ["renku", "renku-ui", "account"].map(str::to_owned).into(),
+            rotation: false,
+            lifetimes: Lifetimes::default(),
+            speed: 1,
+            heartbeat: Duration::from_secs(15),
+            retry: Duration::from_secs(3),
+            backchannel_timeout: Duration::from_secs(5),
+            journal_entries: 100_000,
+            ring_events: 1_000,
+            stream_queue: 256,
+            secrets_kept: 10_000,
+            logins_kept: 10_000,
+            body_bytes: 1 << 20,
+        }
+    }
+}
+
+impl MocksConfig {
+    /// `{scheme}://{host}{base}/realms/{realm}`, the issuer.
+    pub fn issuer(&self) -> String {
+        let origin = self.keycloak_url.as_str().trim_end_matches('/');
+        format!("{origin}{}", self.realm_path())
+    }
+
+    /// `{base}/realms/{realm}`
+    pub(crate) fn realm_path(&self) -> String {
+        format!("{}/realms/{}", self.base_path.trim_end_matches('/'), self.realm)
+    }
+
+    /// Real time for a scenario duration.
+    pub(crate) fn scaled(&self, time: Duration) -> Duration {
+        time / self.speed.max(1)
+    }
+}

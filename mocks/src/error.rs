@@ -1,0 +1,79 @@
+//! Why an order to the mocks cannot be carried out.
+
+use thiserror::Error;
+
+/// Why an order to the mocks cannot be carried out. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ControlError {
+    /// No route has that name.
+    #[error("no route is called `{name}`")]
+    UnknownRoute {
+        /// What was asked for.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
+    /// No user has that name.
+    #[error("no user is called `{name}`")]
+    UnknownUser {
+        /// What was asked for.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
+    /// The user has no live login session in that browser.
+    #[error("user `{user}` has no login session in browser `{browser}`")]
+    NoLoginSession {
+        /// The user.
+        user: String,
+        /// The browser.
+        browser: String,
+    },
+    /// The user has no backend session of that name.
+    #[error("user `{user}` has no backend session `{name}`")]
+    NoBackendSession {
+        /// The user.
+        user: String,
+        /// What was asked for.
+        name: String,
+    },
+    /// A change that is about a user names none.
+    #[error("`{0}` belongs to a user, and none is named")]
+    UserMissing(&'static str),
+    /// A value that the real service could never have.
+    #[error("{what} cannot be `{value}`")]
+    BadValue {
+        /// What it is for.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// The allowed value most like it.
+        nearest: Option<String>,
+    },
+    /// An order for no call at all.
+    #[error("`times` is zero: the order would never be carried out")]
+    ZeroTimes,
+    /// No fault has that number.
+    #[error("no fault has the number {0}")]
+    UnknownFault(u64),
+    /// Back-channel logout was asked for and nobody is to be told.
+    #[error("no back-channel logout URL is configured")]
+    NoBackchannel,
+}
+
+impl ControlError {
+    /// What was probably meant.
+    pub fn nearest(&self) -> Option<&str> {
+        match self {
+            Self::UnknownRoute { nearest, .. }
+            | Self::UnknownUser { nearest, .. }
+            | Self::BadValue { nearest, .. } => nearest.as_deref(),
+            Self::NoLoginSession { .. }
+            | Self::NoBackendSession { .. }
+            | Self::UserMissing(_)
+            | Self::ZeroTimes
+            | Self::UnknownFault(_)
+            | Self::NoBackchannel => None,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The routes of the three services: names that faults, counts and journals go by.
+
+use crate::error::ControlError;
+
+/// One route of a mock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `<service>.<what>`.
+    pub name: &'static str,
+    /// Where it is; `{base}` and `{realm}` come from the configuration.
+    pub path: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+}
+
+/// Discovery document.
+pub const DISCOVERY: &str = "keycloak.discovery";
+/// Signing keys.
+pub const CERTS: &str = "keycloak.certs";
+/// Authorization endpoint.
+pub const AUTH: &str = "keycloak.auth";
+/// Where the login page posts to.
+pub const LOGIN: &str = "keycloak.login";
+/// Token endpoint.
+pub const TOKEN: &str = "keycloak.token";
+/// Introspection endpoint.
+pub const INTROSPECT: &str = "keycloak.introspect";
+/// Userinfo endpoint.
+pub const USERINFO: &str = "keycloak.userinfo";
+/// End-session endpoint.
+pub const LOGOUT: &str = "keycloak.logout";
+/// Revocation endpoint.
+pub const REVOKE: &str = "keycloak.revoke";
+/// Sessions, V2.
+pub const SESSIONS: &str = "backend.sessions";
+/// Sessions, V1.
+pub const SERVERS: &str = "backend.servers";
+/// Knowledge-graph status.
+pub const GRAPH: &str = "backend.graph";
+/// Event stream of a project.
+pub const STREAM: &str = "gitlab.stream";
+/// A project.
+pub const PROJECT: &str = "gitlab.project";
+/// The caller.
+pub const USER: &str = "gitlab.user";
+
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    route(
+        DISCOVERY,
+        "{base}/realms/{realm}/.well-known/openid-configuration",
+        "OpenID Connect discovery document",
+    ),
+    route(
+        CERTS,
+        "{base}/realms/{realm}/protocol/openid-connect/certs",
+        "keys that tokens are signed with",
+    ),
+    route(
+        AUTH,
+        "{base}/realms/{realm}/protocol/openid-connect/auth",
+        "authorization endpoint: login page or redirect",
+    ),
+    route(
+        LOGIN,
+        "{base}/realms/{realm}/login-actions/authenticate",
+        "where the login page posts to",
+    ),
+    route(
+        TOKEN,
+        "{base}/realms/{realm}/protocol/openid-connect/token",
+        "token endpoint, all grants",
+    ),
+    route(
+        INTROSPECT,
+        "{base}/realms/{realm}/protocol/openid-connect/token/introspect",
+        "whether a token is active",
+    ),
+    route(
+        USERINFO,
+        "{base}/realms/{realm}/protocol/openid-connect/userinfo",
+        "claims about the token's user",
+    ),
+    route(
+        LOGOUT,
+        "{base}/realms/{realm}/protocol/openid-connect/logout",
+        "ends a session",
+    ),
+    route(
+        REVOKE,
+        "{base}/realms/{realm}/protocol/openid-connect/revoke",
+        "revokes a token",
+    ),
+    route(SESSIONS, "/api/data/sessions", "the user's sessions (V2)"),
+    route(SERVERS, "/api/notebooks/servers", "the user's sessions (V1)"),
+    route(
+        GRAPH,
+        "/api/projects/{id}/graph/status",
+        "knowledge-graph status of a project",
+    ),
+    route(STREAM, "/project/{id}/{eventType}", "event stream of a project"),
+    route(PROJECT, "/api/v4/projects/{id}", "a project"),
+    route(USER, "/api/v4/user", "the caller"),
+];
+
+const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {
+    Route { name, path, about }
+}
+
+/// Which routes an order is about: one, those of one service, or all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selector(String);
+
+impl Selector {
+    /// Reads a route's name, a service's, or `all`.
+    pub(crate) fn parse(name: &str) -> Result<Self, ControlError> {
+        let selector = Self(name.to_owned());
+        if ROUTES.iter().any(|route| selector.matches(route.name)) {
+            return Ok(selector);
+        }
+        let services = ["all", "keycloak", "backend", "gitlab"];
+        let known = ROUTES.iter().map(|route| route.name).chain(services);
+        Err(ControlError::UnknownRoute {
+            nearest: nearest(name, known),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Whether the route named so is meant.
+    pub(crate) fn matches(&self, route: &str) -> bool {
+        self.0 == "all" || self.0 == route || self.0 == service(route)
+    }
+}
+
+/// The service that a route belongs to.
+pub(crate) fn service(route: &str) -> &str {
+    route.split_once('.').map_or(route, |(service, _)| service)
+}
+
+/// The known name most like `name`, if any is like it at all.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, known)| known.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_names_a_route_a_service_or_all() {
+        for (name, matches) in [
+            ("keycloak.token", [true, false, false]),
+            ("keycloak", [true, true, false]),
+            ("all", [true, true, true]),
+        ] {
+            let selector = Selector::parse(name).unwrap();
+
+            assert_eq!(
+                [TOKEN, CERTS, STREAM].map(|route| selector.matches(route)),
+                matches,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_route_gets_the_nearest_name() {
+        for (name, nearest) in [
+            ("keycloak.tokn", Some("keycloak.token")),
+            ("backend.session", Some("backend.sessions")),
+            ("gitlb", Some("gitlab")),
+            ("zzz", None),
+        ] {
+            let error = Selector::parse(name).unwrap_err();
+
+            let ControlError::UnknownRoute { nearest: found, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(found.as_deref(), nearest, "{name}");
+        }
+    }
+}
