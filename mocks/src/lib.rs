@@ -1,71 +1,145 @@
 //! Mock Keycloak, backend services and GitLab over one world: they answer, and refuse, as the real services do; they
 //! misbehave on order; and they remember who asked for what, when.
 
+mod backend;
+mod call;
 pub mod config;
+mod control;
 pub mod error;
+mod fault;
+mod gate;
+mod gitlab;
+mod journal;
+mod json;
+mod keycloak;
 pub mod observation;
 pub mod order;
 pub mod route;
+mod secret;
+mod shelf;
+mod spoil;
+pub mod standalone;
+mod world;
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use axum::Router;
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    handler::Handler,
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::MethodRouter,
+};
 use polytab_protocol::{id::UserId, topic::Topic};
 use polytab_seams::Seams;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::{
     config::MocksConfig,
     error::ControlError,
+    gate::Gate,
+    keycloak::keys::Keys,
     observation::Observer,
-    order::{Change, EndHow, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
+    order::{Change, EndHow, FaultAction, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
+    route::{STREAM, Selector},
+    world::{Wait, Who, World},
 };
 
 /// The three mocks over one world. Clones are handles to the same.
 #[derive(Clone, Debug)]
 pub struct Mocks(Arc<Shared>);
 
-#[derive(Debug)]
+/// What the services share.
 struct Shared {
-    #[expect(dead_code, reason = "the routers come next")]
     config: MocksConfig,
+    keys: Keys,
+    world: Mutex<World>,
+    /// Told of each call that arrives.
+    arrived: Notify,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The world. No guard is held over an `await`.
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A route behind its gate.
+    fn gated(self: &Arc<Self>, route: &'static str, handler: MethodRouter<Arc<Self>>) -> MethodRouter<Arc<Self>> {
+        let gate = Gate {
+            shared: Arc::clone(self),
+            route,
+        };
+        handler.layer(middleware::from_fn_with_state(gate, gate::pass))
+    }
+
+    /// A service that puts on record what none of its routes takes.
+    fn service(self: &Arc<Self>, service: &'static str, routes: Router) -> Router {
+        routes.fallback_service(unmatched.with_state((Arc::clone(self), service)))
+    }
+}
+
+async fn unmatched(State((shared, service)): State<(Arc<Shared>, &'static str)>, request: Request) -> Response {
+    shared.world().unmatched(service, &request, shared.config.secrets_kept);
+    let body = match service {
+        "keycloak" => json!({"error": "HTTP 404 Not Found"}),
+        "backend" => json!({"error": {"code": 1404, "message": "The requested resource does not exist"}}),
+        _ => json!({"error": "404 Not Found"}),
+    };
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
 impl Mocks {
     /// Mocks without users.
     pub fn new(config: MocksConfig, seams: Seams) -> Self {
-        drop(seams);
-        Self(Arc::new(Shared { config }))
+        Self(Arc::new(Shared {
+            keys: Keys::new(config.issuer()),
+            world: Mutex::new(World::new(&config, seams)),
+            arrived: Notify::new(),
+            config,
+        }))
     }
 
     /// Keycloak.
     pub fn keycloak(&self) -> Router {
-        Router::new()
+        self.0.service("keycloak", keycloak::router(&self.0))
     }
 
     /// The backend services behind their gateway.
     pub fn backend(&self) -> Router {
-        Router::new()
+        self.0.service("backend", backend::router(&self.0))
     }
 
     /// GitLab.
     pub fn gitlab(&self) -> Router {
-        Router::new()
+        self.0.service("gitlab", gitlab::router(&self.0))
     }
 
     /// The control API, for a listener of its own.
     pub fn control(&self) -> Router {
-        Router::new()
+        control::router(self)
     }
 
     /// From now on `observer` is told what happens, instead of any before it. It stays over a reset.
     pub fn observe(&self, observer: Observer) {
-        drop(observer);
+        self.0.world().observe(observer);
     }
 
     /// Everything is as new but keys, configuration and observer; open streams and held calls end.
     pub fn reset(&self, seams: Seams) {
-        drop(seams);
+        self.0.world().reset(&self.0.config, seams);
     }
 
     /// Adds a user or replaces one; a replaced one keeps its subject and its login sessions.
@@ -74,14 +148,14 @@ impl Mocks {
     ///
     /// When a session has a state that no backend session can have.
     pub fn put_user(&self, name: &str, spec: UserSpec) -> Result<(), ControlError> {
-        let _ = (name, spec);
-        Ok(())
+        self.0.world().put_user(name, spec)
     }
 
     /// The user's subject.
     pub fn subject(&self, name: &str) -> Option<UserId> {
-        let _ = name;
-        None
+        let world = self.0.world();
+        let user = world.users.get(name)?;
+        Some(UserId(user.subject.clone()))
     }
 
     /// Requests with this session cookie are made on behalf of this user and browser, as the gateway would have it.
@@ -90,7 +164,14 @@ impl Mocks {
     ///
     /// When there is no such user.
     pub fn put_cookie(&self, value: &str, user: &str, browser: &str) -> Result<(), ControlError> {
-        let _ = (value, user, browser);
+        let mut world = self.0.world();
+        world.user(user)?;
+        let who = Who {
+            user: user.to_owned(),
+            browser: browser.to_owned(),
+        };
+        world.secrets.keep("gateway_cookie", value);
+        world.cookies.insert(value.to_owned(), who);
         Ok(())
     }
 
@@ -100,8 +181,7 @@ impl Mocks {
     ///
     /// When there is no such user, or a value is none that the service could have. Nothing is changed then.
     pub fn change(&self, change: Change) -> Result<(), ControlError> {
-        drop(change);
-        Ok(())
+        self.0.world().change(change)
     }
 
     /// Takes a backend session one step on in its life.
@@ -110,8 +190,9 @@ impl Mocks {
     ///
     /// When there is no such user or session.
     pub fn step(&self, user: &str, session: &str, verb: Verb) -> Result<(), ControlError> {
-        let _ = (user, session, verb);
-        Ok(())
+        let mut world = self.0.world();
+        let (random, now) = (world.seams.random.clone(), world.now());
+        world.user_mut(user)?.items.step(session, verb, (&random, now))
     }
 
     /// GitLab pushes an event; gives its id.
@@ -120,8 +201,7 @@ impl Mocks {
     ///
     /// None today.
     pub fn emit(&self, topic: Topic, payload: Value) -> Result<String, ControlError> {
-        let _ = (topic, payload);
-        Ok(String::new())
+        Ok(self.0.world().emit(topic, &payload))
     }
 
     /// Orders a fault; gives its number.
@@ -130,8 +210,7 @@ impl Mocks {
     ///
     /// When no such route or user exists, or it would never fire.
     pub fn arm(&self, fault: FaultOrder) -> Result<u64, ControlError> {
-        drop(fault);
-        Ok(1)
+        self.0.world().arm(fault)
     }
 
     /// Takes away the faults of a route, a service or `all`; calls that hang there end with a reset.
@@ -140,7 +219,10 @@ impl Mocks {
     ///
     /// When no such route exists.
     pub fn heal(&self, route: &str) -> Result<(), ControlError> {
-        let _ = route;
+        let selector = Selector::parse(route)?;
+        let mut world = self.0.world();
+        world.orders.heal(&selector);
+        world.wake(&selector, Wait::Hung);
         Ok(())
     }
 
@@ -150,8 +232,11 @@ impl Mocks {
     ///
     /// When no such route or user exists, or nothing would be held.
     pub fn hold(&self, order: HoldOrder) -> Result<(), ControlError> {
-        drop(order);
-        Ok(())
+        let mut world = self.0.world();
+        if let Some(user) = &order.user {
+            world.user(user)?;
+        }
+        world.orders.hold(order)
     }
 
     /// Lets held answers go, and holds no more; gives how many were waiting.
@@ -160,8 +245,10 @@ impl Mocks {
     ///
     /// When no such route exists.
     pub fn release(&self, route: &str) -> Result<usize, ControlError> {
-        let _ = route;
-        Ok(0)
+        let selector = Selector::parse(route)?;
+        let mut world = self.0.world();
+        world.orders.release(&selector);
+        Ok(world.wake(&selector, Wait::Held))
     }
 
     /// Ends the user's login session in this browser.
@@ -169,24 +256,85 @@ impl Mocks {
     /// # Errors
     ///
     /// When there is no such user or session, or nobody to be told.
-    #[expect(clippy::unused_async, reason = "the delivery comes next")]
     pub async fn end_session(&self, user: &str, browser: &str, how: EndHow) -> Result<(), ControlError> {
-        let _ = (user, browser, how);
+        let notices = self.0.world().end_session(&self.0, (user, browser), how)?;
+        if how == EndHow::Backchannel {
+            keycloak::logout::deliver(&self.0, notices).await;
+        }
         Ok(())
     }
 
     /// Faults that met no call since they were ordered, healed ones too.
     pub fn unused_faults(&self) -> Vec<UnusedFault> {
-        Vec::new()
+        self.0.world().orders.unused()
     }
 
     /// Requests that no route took.
     pub fn unmatched(&self) -> Vec<UnmatchedCall> {
-        Vec::new()
+        self.0.world().unmatched.clone()
     }
 
     /// Every secret given out or taken since the last reset, newest last: what it is, and the secret.
     pub fn secrets(&self) -> Vec<(String, String)> {
-        Vec::new()
+        self.0.world().secrets.list()
+    }
+}
+
+impl World {
+    fn emit(&mut self, topic: Topic, payload: &Value) -> String {
+        let (event_id, closed) = self.hub.emit(topic, payload);
+        self.tell(&observation::Observation::Emitted {
+            topic: topic.to_string(),
+            event_id: event_id.clone(),
+        });
+        for closed in closed {
+            self.tell(&closed);
+        }
+        event_id
+    }
+
+    fn arm(&mut self, order: FaultOrder) -> Result<u64, ControlError> {
+        if let Some(user) = &order.user {
+            self.user(user)?;
+        }
+        let (user, action) = (order.user.clone(), order.action);
+        let selector = Selector::parse(&order.route)?;
+        let now = self.now();
+        let id = self.orders.arm(order, now)?;
+        if action == FaultAction::DropStreams && selector.matches(STREAM) {
+            let cut = self.hub.cut(user.as_deref());
+            let firing = fault::Firing { id, action };
+            if !cut.is_empty() {
+                self.fired(firing, STREAM);
+            }
+            self.orders.spend(id, !cut.is_empty());
+            for closed in cut {
+                self.tell(&closed);
+            }
+        }
+        Ok(id)
+    }
+
+    fn end_session(
+        &mut self,
+        shared: &Shared,
+        (user, browser): (&str, &str),
+        how: EndHow,
+    ) -> Result<Vec<keycloak::logout::Notice>, ControlError> {
+        self.user(user)?;
+        let can_tell = shared.config.backchannel_logout_url.is_some();
+        if how == EndHow::Backchannel && !can_tell {
+            return Err(ControlError::NoBackchannel);
+        }
+        let who = Who {
+            user: user.to_owned(),
+            browser: browser.to_owned(),
+        };
+        let sid = self.sessions.newest(&who, (&shared.config.lifetimes, self.now()));
+        let sid = sid.ok_or(ControlError::NoLoginSession {
+            user: who.user,
+            browser: who.browser,
+        })?;
+        Ok(self.end_login(shared, &sid))
     }
 }

@@ -126,6 +126,11 @@ impl Selector {
         })
     }
 
+    /// Whether every route of `other` is meant.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        ROUTES.iter().all(|route| !other.matches(route.name) || self.matches(route.name))
+    }
+
     /// Whether the route named so is meant.
     pub(crate) fn matches(&self, route: &str) -> bool {
         self.0 == "all" || self.0 == route || self.0 == service(route)

@@ -1,0 +1,43 @@
+//! The whole state as one document. Secrets are not in it.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use serde_json::{Value, json};
+
+use crate::{Mocks, world::World};
+
+pub(super) async fn read(State(mocks): State<Mocks>) -> Json<Value> {
+    let shared = mocks.shared();
+    let world = shared.world();
+    Json(json!({
+        "issuer": shared.config.issuer(),
+        "clients": [{"client_id": shared.config.client_id}],
+        "t_ms": world.elapsed_ms(),
+        "users": users(&world),
+        "streams": streams(&world),
+        "faults": world.orders.armed(),
+        "waiting": world.waiting.len(),
+        "calls": world.calls,
+    }))
+}
+
+fn users(world: &World) -> BTreeMap<&str, Value> {
+    let user = |(name, user): (&String, &crate::world::User)| {
+        json!({
+            "name": name,
+            "subject": user.subject,
+            "access_token": format!("{:#}", jiff::SignedDuration::try_from(user.spec.access_token).unwrap_or_default()),
+            "refresh": user.spec.refresh,
+            "projects": user.spec.projects,
+            "sessions": user.items.list(None).collect::<Vec<_>>(),
+            "servers": user.items.servers(),
+        })
+    };
+    world.users.iter().map(|(name, found)| (name.as_str(), user((name, found)))).collect()
+}
+
+fn streams(world: &World) -> Vec<Value> {
+    let stream = |(id, user, topic)| json!({"id": id, "user": user, "topic": topic});
+    world.hub.streams().map(stream).collect()
+}

@@ -1,0 +1,244 @@
+//! What every request passes, whatever its route: it is read, put on record, and meets what was ordered.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use polytab_seams::serve::Peer;
+use tokio::sync::oneshot;
+
+use crate::{
+    Shared,
+    call::Call,
+    fault::Firing,
+    journal::Entry,
+    observation::Observation,
+    order::{FaultAction, UnmatchedCall},
+    route::{self, ROUTES},
+    spoil,
+    world::{Wait, Waiting, World},
+};
+
+/// A gate before one route.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) route: &'static str,
+}
+
+/// What awaits a call.
+#[derive(Debug)]
+struct Orders {
+    firing: Option<Firing>,
+    wait: Option<oneshot::Receiver<()>>,
+}
+
+/// Lets a request through, or not.
+pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, gate.shared.config.body_bytes).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let mut call = Call::read(&parts, &body);
+    let (record, orders) = gate.begin(&mut call);
+    let peer = parts.extensions.get::<Peer>().cloned();
+    let mut request = Request::from_parts(parts, Body::from(body));
+    request.extensions_mut().insert(Arc::new(call));
+
+    match gate.answer((request, next), orders).await {
+        Some(response) => {
+            record.answered(response.status().as_u16());
+            response
+        }
+        None => {
+            record.answered(0);
+            reset(peer).await
+        }
+    }
+}
+
+impl Gate {
+    fn begin(&self, call: &mut Call) -> (Record, Orders) {
+        let mut world = self.shared.world();
+        call.who = world.who(call);
+        let id = world.begin(self.route, call);
+        self.shared.arrived.notify_waiters();
+        let (user, now) = (call.who.as_ref().map(|who| who.user.as_str()), world.now());
+        let firing = world.orders.meet(self.route, user, now);
+        if let Some(firing) = firing {
+            world.fired(firing, self.route);
+        }
+        let kind = match firing.map(|firing| firing.action) {
+            Some(FaultAction::Hang) => Some(Wait::Hung),
+            _ => world.orders.holds(self.route, user).then_some(Wait::Held),
+        };
+        let wait = kind.map(|kind| world.wait(id, kind, self.route));
+        let record = Record {
+            shared: Arc::clone(&self.shared),
+            generation: world.generation,
+            id,
+            fault: firing.map(|firing| firing.action.to_string()),
+            is_answered: false,
+        };
+        (record, Orders { firing, wait })
+    }
+
+    /// The answer; none when the connection is to be reset.
+    async fn answer(&self, (request, next): (Request, Next), orders: Orders) -> Option<Response> {
+        let Orders { firing, wait } = orders;
+        let action = firing.map(|firing| firing.action);
+        let response = match action {
+            Some(FaultAction::Hang) => {
+                // Whether it was healed or the mocks were reset: either way it ends.
+                if let Some(wait) = wait {
+                    wait.await.ok();
+                }
+                return None;
+            }
+            Some(FaultAction::Reset) => return None,
+            Some(FaultAction::Status(status)) => spoil::refusal(route::service(self.route), status),
+            _ => next.run(request).await,
+        };
+        let response = match action {
+            Some(FaultAction::Delay(time)) => {
+                tokio::time::sleep(self.shared.config.scaled(time)).await;
+                response
+            }
+            Some(action) => spoil::spoil(response, action).await,
+            None => response,
+        };
+        match wait {
+            Some(wait) => wait.await.ok().map(|()| response),
+            None => Some(response),
+        }
+    }
+}
+
+/// Breaks the connection off; without a connection of its own, breaks the answer off.
+async fn reset(peer: Option<Peer>) -> Response {
+    match peer {
+        Some(peer) => {
+            peer.reset();
+            // The connection's task ends now and takes this future with it.
+            std::future::pending().await
+        }
+        None => Response::new(spoil::broken(Vec::new())),
+    }
+}
+
+/// Sees to it that every call on record gets its end on record, also when the caller leaves first.
+struct Record {
+    shared: Arc<Shared>,
+    generation: u64,
+    id: u64,
+    fault: Option<String>,
+    is_answered: bool,
+}
+
+impl Record {
+    fn answered(mut self, status: u16) {
+        self.is_answered = true;
+        let mut world = self.shared.world();
+        if world.generation == self.generation {
+            world.answered(self.id, status, self.fault.take());
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let mut world = self.shared.world();
+        if world.generation == self.generation {
+            world.waiting.remove(&self.id);
+            world.tell(&Observation::Abandoned { id: self.id });
+        }
+    }
+}
+
+impl World {
+    fn begin(&mut self, route: &'static str, call: &Call) -> u64 {
+        self.calls += 1;
+        let entry = Entry {
+            seq: self.calls,
+            t_ms: self.elapsed_ms(),
+            mock: route::service(route),
+            route,
+            method: call.method.to_string(),
+            path: call.shown_path(),
+            user: call.who.as_ref().map(|who| who.user.clone()),
+            browser: call.who.as_ref().map(|who| who.browser.clone()),
+            status: None,
+            ms: None,
+            fault: None,
+            form: call.shown_form(),
+            json: call.json.clone(),
+        };
+        self.tell(&Observation::Call {
+            id: entry.seq,
+            route,
+            method: entry.method.clone(),
+            path: entry.path.clone(),
+            user: entry.user.clone(),
+            browser: entry.browser.clone(),
+            form: entry.form.clone(),
+            json: entry.json.clone(),
+        });
+        self.journal.push(entry);
+        self.calls
+    }
+
+    fn answered(&mut self, id: u64, status: u16, fault: Option<String>) {
+        let t_ms = self.elapsed_ms();
+        if let Some(entry) = self.journal.entry(id) {
+            entry.status = Some(status);
+            entry.ms = Some(t_ms - entry.t_ms);
+            entry.fault.clone_from(&fault);
+        }
+        self.tell(&Observation::Answer { id, status, fault });
+    }
+
+    pub(crate) fn fired(&self, firing: Firing, route: &str) {
+        self.tell(&Observation::FaultFired {
+            id: firing.id,
+            route: route.to_owned(),
+            fault: firing.action.to_string(),
+        });
+    }
+
+    fn wait(&mut self, id: u64, kind: Wait, route: &'static str) -> oneshot::Receiver<()> {
+        let (wake, woken) = oneshot::channel();
+        self.waiting.insert(id, Waiting { route, kind, wake });
+        woken
+    }
+
+    /// Puts a request on record that no route takes.
+    pub(crate) fn unmatched(&mut self, service: &'static str, request: &Request, limit: usize) {
+        let path = request.uri().path().to_owned();
+        let method = request.method().to_string();
+        self.tell(&Observation::Unmatched {
+            service,
+            method: method.clone(),
+            path: path.clone(),
+        });
+        let of_service = ROUTES.iter().filter(|known| route::service(known.name) == service);
+        let nearest = of_service
+            .map(|known| (strsim::jaro(&path, known.path), known.name))
+            .max_by(|(left, _), (right, _)| left.total_cmp(right));
+        if self.unmatched.len() < limit {
+            self.unmatched.push(UnmatchedCall {
+                service,
+                method,
+                path,
+                nearest: nearest.map(|(_, name)| name.to_owned()),
+            });
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The journal: who asked for what, when, and what came of it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Entry {
+    /// Number of the call; counts from 1 since the last reset.
+    pub seq: u64,
+    /// Scenario time of its arrival, since the last reset, in milliseconds.
+    pub t_ms: i64,
+    /// The service.
+    pub mock: &'static str,
+    /// Name of the route.
+    pub route: &'static str,
+    /// Verb.
+    pub method: String,
+    /// Path and query as seen, secrets hashed.
+    pub path: String,
+    /// On whose behalf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// In which browser that user signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
+    /// HTTP status; 0 for a connection that was reset; absent while there is no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Scenario time from arrival to the answer's head, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<i64>,
+    /// The fault that it met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// A form body, secrets hashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Map<String, Value>>,
+    /// A JSON body that is an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<Map<String, Value>>,
+}
+
+/// Which entries are meant; an absent field means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Filter {
+    /// Only those after this number.
+    pub since: Option<u64>,
+    /// Only this route, or this service.
+    pub route: Option<String>,
+    /// Only on behalf of this user.
+    pub user: Option<String>,
+    /// Only this browser of the user.
+    pub browser: Option<String>,
+    /// Only this path.
+    pub path: Option<String>,
+    /// At most so many, the newest.
+    pub limit: Option<usize>,
+}
+
+impl Filter {
+    fn takes(&self, entry: &Entry) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+        self.since.is_none_or(|since| entry.seq > since)
+            && (is(&self.route, Some(entry.route)) || is(&self.route, Some(entry.mock)))
+            && is(&self.user, entry.user.as_deref())
+            && is(&self.browser, entry.browser.as_deref())
+            && is(&self.path, Some(&entry.path))
+    }
+}
+
+/// The newest calls, in order of arrival.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    entries: VecDeque<Entry>,
+    limit: usize,
+}
+
+impl Journal {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Adds the newest entry; the oldest goes when there is no room.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        if self.entries.len() >= self.limit {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// The entry of this number, if it is still kept.
+    pub(crate) fn entry(&mut self, seq: u64) -> Option<&mut Entry> {
+        let first = self.entries.front()?.seq;
+        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.entries.get_mut(index)
+    }
+
+    pub(crate) fn list(&self, filter: &Filter) -> Vec<Entry> {
+        let mut found: Vec<_> = self.entries.iter().filter(|entry| filter.takes(entry)).cloned().collect();
+        let over = found.len().saturating_sub(filter.limit.unwrap_or(usize::MAX));
+        found.drain(..over);
+        found
+    }
+
+    pub(crate) fn count(&self, filter: &Filter) -> usize {
+        self.entries.iter().filter(|entry| filter.takes(entry)).count()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route;
+
+    fn entry(seq: u64, user: &str) -> Entry {
+        Entry {
+            seq,
+            t_ms: 0,
+            mock: "backend",
+            route: route::SESSIONS,
+            method: "GET".into(),
+            path: "/api/data/sessions".into(),
+            user: Some(user.into()),
+            browser: None,
+            status: None,
+            ms: None,
+            fault: None,
+            form: None,
+            json: None,
+        }
+    }
+
+    #[test]
+    fn a_full_journal_forgets_the_oldest_and_still_finds_the_rest() {
+        let mut journal = Journal::new(2);
+
+        for seq in 1..=3 {
+            journal.push(entry(seq, "ada"));
+        }
+
+        assert_eq!(journal.entry(1), None);
+        assert_eq!(journal.entry(3).map(|entry| entry.seq), Some(3));
+        assert_eq!(journal.entry(4), None);
+    }
+
+    #[test]
+    fn a_filter_takes_what_all_its_fields_name() {
+        let mut journal = Journal::new(10);
+        for (seq, user) in [(1, "ada"), (2, "bob"), (3, "ada")] {
+            journal.push(entry(seq, user));
+        }
+
+        for (filter, count) in [
+            (serde_json::json!({}), 3),
+            (serde_json::json!({"user": "ada"}), 2),
+            (serde_json::json!({"user": "ada", "since": 1}), 1),
+            (serde_json::json!({"route": "backend"}), 3),
+            (serde_json::json!({"route": "backend.sessions", "user": "eve"}), 0),
+        ] {
+            let filter: Filter = serde_json::from_value(filter).unwrap();
+            assert_eq!(journal.count(&filter), count, "{filter:?}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The one world behind the three services: users, what they own, what was ordered, and what was seen.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use polytab_seams::Seams;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::{
+    backend::{graph::Graphs, item::Items},
+    call::Call,
+    config::MocksConfig,
+    error::ControlError,
+    fault::Orders,
+    gitlab::hub::Hub,
+    journal::Journal,
+    keycloak::{keys, login::IDENTITY, session::Sessions},
+    observation::{Observation, Observer},
+    order::{Change, UnmatchedCall, UserSpec},
+    route::{Selector, nearest},
+    secret::Secrets,
+};
+
+/// The cookie of Renku's gateway.
+pub(crate) const GATEWAY_COOKIE: &str = "_renku_session";
+
+/// On whose behalf something is done, in scenario names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Who {
+    pub(crate) user: String,
+    pub(crate) browser: String,
+}
+
+/// A person.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) spec: UserSpec,
+    pub(crate) subject: String,
+    pub(crate) items: Items,
+}
+
+/// A call that waits for an order.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) route: &'static str,
+    pub(crate) kind: Wait,
+    pub(crate) wake: oneshot::Sender<()>,
+}
+
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Its answer is held back until released.
+    Held,
+    /// It hangs until its route is healed.
+    Hung,
+}
+
+/// Everything that a reset takes away.
+pub(crate) struct World {
+    /// Counts resets: a call from before one must not touch what came after.
+    pub(crate) generation: u64,
+    pub(crate) seams: Seams,
+    pub(crate) started: Timestamp,
+    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) cookies: BTreeMap<String, Who>,
+    pub(crate) sessions: Sessions,
+    pub(crate) graphs: Graphs,
+    /// Whether the V1 route of the backend still exists.
+    pub(crate) has_servers: bool,
+    pub(crate) hub: Hub,
+    pub(crate) orders: Orders,
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
+    pub(crate) calls: u64,
+    pub(crate) journal: Journal,
+    pub(crate) unmatched: Vec<UnmatchedCall>,
+    pub(crate) secrets: Secrets,
+    observer: Option<Observer>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    pub(crate) fn new(config: &MocksConfig, seams: Seams) -> Self {
+        let mut secrets = Secrets::new(config.secrets_kept);
+        secrets.keep("client_secret", &config.client_secret);
+        let started = seams.clock.wall();
+        Self {
+            generation: 0,
+            started,
+            users: BTreeMap::new(),
+            cookies: BTreeMap::new(),
+            sessions: Sessions::new(config.logins_kept),
+            graphs: Graphs::default(),
+            has_servers: false,
+            hub: Hub::new(config, started.as_second()),
+            orders: Orders::default(),
+            waiting: BTreeMap::new(),
+            calls: 0,
+            journal: Journal::new(config.journal_entries),
+            unmatched: Vec::new(),
+            secrets,
+            observer: None,
+            seams,
+        }
+    }
+
+    /// Starts over. Open streams and waiting calls end; the observer stays.
+    pub(crate) fn reset(&mut self, config: &MocksConfig, seams: Seams) {
+        for closed in self.hub.close_all("reset") {
+            self.tell(&closed);
+        }
+        let epoch = self.hub.epoch;
+        let old = std::mem::replace(self, Self::new(config, seams));
+        self.generation = old.generation + 1;
+        self.observer = old.observer;
+        // Event ids from before the reset must not be taken for new ones, also when a second has not passed.
+        self.hub.epoch = self.hub.epoch.max(epoch + 1);
+    }
+
+    pub(crate) fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
+    /// Tells whoever watches.
+    pub(crate) fn tell(&self, observation: &Observation) {
+        if let Some(observer) = &self.observer {
+            observer(observation);
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.seams.clock.wall()
+    }
+
+    /// Scenario time since the last reset, in milliseconds.
+    pub(crate) fn elapsed_ms(&self) -> i64 {
+        self.now().as_millisecond() - self.started.as_millisecond()
+    }
+
+    pub(crate) fn user(&self, name: &str) -> Result<&User, ControlError> {
+        self.users.get(name).ok_or_else(|| self.unknown_user(name))
+    }
+
+    pub(crate) fn user_mut(&mut self, name: &str) -> Result<&mut User, ControlError> {
+        let unknown = self.unknown_user(name);
+        self.users.get_mut(name).ok_or(unknown)
+    }
+
+    fn unknown_user(&self, name: &str) -> ControlError {
+        ControlError::UnknownUser {
+            name: name.to_owned(),
+            nearest: nearest(name, self.users.keys().map(String::as_str)),
+        }
+    }
+
+    /// Adds a user or replaces one; a replaced one keeps its subject.
+    pub(crate) fn put_user(&mut self, name: &str, spec: UserSpec) -> Result<(), ControlError> {
+        let (random, now) = (self.seams.random.clone(), self.now());
+        let (subject, mut items) = match self.users.remove(name) {
+            Some(old) => (old.subject, old.items),
+            None => (random.uuid(&format!("user/{name}")), Items::new(name)),
+        };
+        let listed = items.set(&spec.sessions, (&random, now));
+        self.secrets.keep("password", &spec.password);
+        self.users.insert(name.to_owned(), User { spec, subject, items });
+        listed
+    }
+
+    /// Changes the world, or nothing.
+    pub(crate) fn change(&mut self, change: Change) -> Result<(), ControlError> {
+        if let Some(graph) = &change.graph {
+            self.graphs.check(graph)?;
+        }
+        self.change_user(&change)?;
+        if let Some(graph) = change.graph {
+            self.graphs.set(graph)?;
+        }
+        if let (Some(user), Some(projects)) = (&change.user, &change.projects) {
+            for closed in self.hub.close_hidden(user, projects) {
+                self.tell(&closed);
+            }
+        }
+        Ok(())
+    }
+
+    fn change_user(&mut self, change: &Change) -> Result<(), ControlError> {
+        let (random, now) = (self.seams.random.clone(), self.now());
+        let Some(name) = &change.user else {
+            let owned = [
+                ("sessions", change.sessions.is_some()),
+                ("servers", change.servers.is_some()),
+                ("projects", change.projects.is_some()),
+                ("refresh", change.refresh.is_some()),
+                ("access_token", change.access_token.is_some()),
+            ];
+            let orphan = owned.into_iter().find(|(_, is_set)| *is_set);
+            return orphan.map_or(Ok(()), |(field, _)| Err(ControlError::UserMissing(field)));
+        };
+        let user = self.user_mut(name)?;
+        if let Some(sessions) = &change.sessions {
+            user.items.set(sessions, (&random, now))?;
+        }
+        if let Some(servers) = &change.servers {
+            user.items.set_servers(servers, now);
+        }
+        if let Some(projects) = &change.projects {
+            user.spec.projects.clone_from(projects);
+        }
+        user.spec.refresh = change.refresh.unwrap_or(user.spec.refresh);
+        user.spec.access_token = change.access_token.unwrap_or(user.spec.access_token);
+        self.has_servers |= change.servers.is_some();
+        Ok(())
+    }
+
+    /// On whose behalf a request is made, by what it carries: also when that is over, for the journal wants to know.
+    pub(crate) fn who(&self, call: &Call) -> Option<Who> {
+        let by_sid = |token: &str| self.sessions.who(&keys::sid(token)?);
+        let by_token = call.tokens().find_map(by_sid);
+        by_token
+            .or_else(|| self.sessions.who_by_code(call.form("code")?))
+            .or_else(|| {
+                let user = call.form("username").filter(|name| self.users.contains_key(*name))?;
+                Some(Who {
+                    user: user.to_owned(),
+                    browser: call.agent().to_owned(),
+                })
+            })
+            .or_else(|| by_sid(call.cookie(IDENTITY)?))
+            .or_else(|| self.cookies.get(call.cookie(GATEWAY_COOKIE)?).cloned())
+    }
+
+    /// Wakes the calls that wait for this on these routes; gives how many.
+    pub(crate) fn wake(&mut self, selector: &Selector, kind: Wait) -> usize {
+        let woken = self.waiting.extract_if(.., |_, waiting| {
+            waiting.kind == kind && selector.matches(waiting.route)
+        });
+        // A caller that has left meanwhile is none that was waiting.
+        woken.filter_map(|(_, waiting)| waiting.wake.send(()).ok()).count()
+    }
+}
