@@ -11,6 +11,8 @@ use crate::{secret, world::Who};
 /// A request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Call {
+    /// Its number since the last reset; 0 until it is on record.
+    pub(crate) id: u64,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
@@ -30,6 +32,7 @@ impl Call {
         let is_form = kind.starts_with("application/x-www-form-urlencoded");
         let is_json = kind.starts_with("application/json");
         Self {
+            id: 0,
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             headers: parts.headers.clone(),

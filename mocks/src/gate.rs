@@ -67,6 +67,7 @@ impl Gate {
         let mut world = self.shared.world();
         call.who = world.who(call);
         let id = world.begin(self.route, call);
+        call.id = id;
         self.shared.arrived.notify_waiters();
         let (user, now) = (call.who.as_ref().map(|who| who.user.as_str()), world.now());
         let firing = world.orders.meet(self.route, user, now);

@@ -52,7 +52,7 @@ pub enum Observation {
     },
     /// An event stream was accepted.
     StreamOpened {
-        /// Number of the stream; counts from 1 since the last reset.
+        /// The call that opened it.
         id: u64,
         /// The reader.
         user: String,

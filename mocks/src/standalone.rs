@@ -127,6 +127,17 @@ impl Standalone {
         .to_string()
     }
 
+    /// What a server must be told: issuer, backend, GitLab.
+    pub fn settings(&self) -> [String; 3] {
+        let [_, backend, gitlab, _] = &self.urls;
+        [self.mocks.0.config.issuer(), format!("{backend}/api"), gitlab.clone()]
+    }
+
+    /// The secret of the server's client; for tests only, and so no secret.
+    pub fn client_secret(&self) -> &str {
+        &self.mocks.0.config.client_secret
+    }
+
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
         let routers = [

@@ -1,4 +1,13 @@
-//! Replays multi-tab scenarios against a WebSocket notification server and judges what every tab saw.
+//! Polytab finds the bugs that appear only when one person has many browser tabs open: it replays multi-tab scenarios
+//! against a WebSocket notification server and judges what every tab, and every service behind the server, saw.
 
+pub mod cli;
+pub mod events;
 pub mod judge;
+mod report;
+pub mod run;
 pub mod scenario;
+pub mod snapshot;
+mod tab;
+pub mod target;
+mod testbed;

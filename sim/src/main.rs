@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! Polytab on the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    polytab::cli::main()
+}

@@ -19,7 +19,6 @@ pub(crate) struct Hub {
     pub(crate) epoch: i64,
     rings: BTreeMap<u64, Ring>,
     readers: BTreeMap<u64, Reader>,
-    opened: u64,
     ring_events: usize,
     stream_queue: usize,
 }
@@ -81,21 +80,19 @@ impl Hub {
             epoch,
             rings: BTreeMap::new(),
             readers: BTreeMap::new(),
-            opened: 0,
             ring_events: config.ring_events.max(1),
             stream_queue: config.stream_queue.max(1),
         }
     }
 
-    /// Takes a reader; its feed begins with what it missed.
-    pub(crate) fn open(&mut self, want: Want) -> Feed {
-        self.opened += 1;
+    /// Takes the reader whose call has this number; its feed begins with what it missed.
+    pub(crate) fn open(&mut self, id: u64, want: Want) -> Feed {
         let backlog = self.missed(&want);
         let (queue, feed_queue) = mpsc::channel(self.stream_queue);
         let (end, feed_end) = oneshot::channel();
-        self.readers.insert(self.opened, Reader { want, queue, end });
+        self.readers.insert(id, Reader { want, queue, end });
         Feed {
-            id: self.opened,
+            id,
             backlog,
             queue: feed_queue,
             end: feed_end,
@@ -261,7 +258,7 @@ mod tests {
             (Some("99-1"), vec!["event: reset"]),
             (Some("nonsense"), vec!["event: reset"]),
         ] {
-            let feed = hub.open(want(&[EventType::Issue], last_id));
+            let feed = hub.open(1, want(&[EventType::Issue], last_id));
 
             assert_eq!(first_lines(&feed.backlog), lines, "{last_id:?}");
         }
@@ -274,8 +271,8 @@ mod tests {
             emit(&mut hub, EventType::Issue);
         }
 
-        let too_old = hub.open(want(&[EventType::Issue], Some("100-1")));
-        let just_kept = hub.open(want(&[EventType::Issue], Some("100-2")));
+        let too_old = hub.open(2, want(&[EventType::Issue], Some("100-1")));
+        let just_kept = hub.open(3, want(&[EventType::Issue], Some("100-2")));
 
         let text = String::from_utf8_lossy(&too_old.backlog[0]).into_owned();
         assert_eq!(
@@ -288,7 +285,7 @@ mod tests {
     #[test]
     fn a_reader_gets_only_the_types_it_asked_for() {
         let mut hub = hub();
-        let mut feed = hub.open(want(&[EventType::Issue, EventType::Job], None));
+        let mut feed = hub.open(4, want(&[EventType::Issue, EventType::Job], None));
 
         for event in [EventType::Push, EventType::Job] {
             emit(&mut hub, event);
@@ -302,7 +299,7 @@ mod tests {
     #[test]
     fn a_slow_reader_is_cut_and_never_skips_an_event() {
         let mut hub = hub();
-        let mut feed = hub.open(want(&[EventType::Issue], None));
+        let mut feed = hub.open(5, want(&[EventType::Issue], None));
 
         let closed: Vec<_> = (0..3).flat_map(|_| emit(&mut hub, EventType::Issue)).collect();
 
@@ -315,7 +312,7 @@ mod tests {
     #[test]
     fn losing_a_project_ends_its_streams_only() {
         let mut hub = hub();
-        let mut feed = hub.open(want(&[EventType::Issue], None));
+        let mut feed = hub.open(6, want(&[EventType::Issue], None));
 
         assert!(hub.close_hidden("bob", &[]).is_empty());
         assert!(hub.close_hidden("ada", &[42]).is_empty());

@@ -64,7 +64,7 @@ fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Re
         types,
     };
     let topic = want.topic.clone();
-    let feed = world.hub.open(want);
+    let feed = world.hub.open(call.id, want);
     let id = feed.id;
     world.tell(&Observation::StreamOpened { id, user: user.clone(), topic });
     let now = world.now();

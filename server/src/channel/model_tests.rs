@@ -169,8 +169,8 @@ impl Model {
         sent
     }
 
-    fn step(&mut self, step: Move) {
-        match step {
+    fn step(&mut self, step: &Move) {
+        match *step {
             Move::Join(tab, number) if !self.tabs.contains_key(&tab) => {
                 self.tabs.insert(
                     tab,
@@ -259,7 +259,9 @@ impl Model {
             .filter(|(_, tab)| ends && tab.session == over)
             .map(|(id, _)| *id)
             .collect();
-        gone.iter().for_each(|tab| drop(self.tabs.remove(tab)));
+        for tab in &gone {
+            self.tabs.remove(tab);
+        }
         let sent = self.apply(Event::Checked(LoopKind::Short, validity));
         let each = |tab: &u64| {
             [
@@ -332,7 +334,7 @@ proptest! {
     #[test]
     fn the_channel_agrees_with_its_model(moves in moves()) {
         let mut model = Model::new();
-        for step in moves {
+        for step in &moves {
             model.step(step);
         }
     }
@@ -341,10 +343,10 @@ proptest! {
 #[test]
 fn a_loop_never_asks_while_its_last_turn_is_under_way() {
     let mut model = Model::new();
-    model.step(Move::Join(1, 1));
-    model.step(Move::Pull(1));
+    model.step(&Move::Join(1, 1));
+    model.step(&Move::Pull(1));
 
-    model.step(Move::TurnDue);
+    model.step(&Move::TurnDue);
     let second = model
         .state
         .apply(Event::TurnDue(LoopKind::Short), std::time::Duration::ZERO);
@@ -355,10 +357,10 @@ fn a_loop_never_asks_while_its_last_turn_is_under_way() {
 #[test]
 fn nobody_is_asked_when_nobody_asked() {
     let mut model = Model::new();
-    model.step(Move::Join(1, 1));
+    model.step(&Move::Join(1, 1));
 
-    model.step(Move::TurnDue);
-    model.step(Move::Checked(0));
+    model.step(&Move::TurnDue);
+    model.step(&Move::Checked(0));
 
     assert!(!model.ask_pending);
 }

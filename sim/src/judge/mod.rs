@@ -1,4 +1,9 @@
-//! Judges the event stream: patterns and standing rules.
+//! The judge: sees the event stream and nothing else, and says whether what happened is what had to happen.
 
+pub mod calls;
+pub mod expect;
 pub mod pattern;
+pub mod record;
 pub mod rule;
+pub mod standing;
+pub mod wait;

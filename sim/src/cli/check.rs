@@ -1,0 +1,55 @@
+//! `polytab check`: what is wrong with scenario files.
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use super::{Exit, complain, routes, say, width};
+use crate::scenario::{
+    load::{Loaded, load},
+    problem::render,
+};
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    /// Scenario files, and folders of them
+    #[arg(default_value = "scenarios")]
+    paths: Vec<PathBuf>,
+}
+
+pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
+    let loaded = load(&arguments.paths, &routes());
+    if !loaded.problems.is_empty() {
+        return Ok(show_problems(&loaded));
+    }
+    if loaded.files == 0 {
+        complain(&nothing(&arguments.paths));
+        return Ok(Exit::NothingRan);
+    }
+    say(&format!("{} scenarios in {} files: no problems", loaded.scenarios.len(), loaded.files))
+}
+
+/// Says what is wrong with files, on standard error.
+pub(super) fn show_problems(loaded: &Loaded) -> Exit {
+    use std::io::Write;
+    let is_colourful = std::io::stderr().is_terminal();
+    let mut err = anstream::stderr();
+    for problem in &loaded.problems {
+        // Without standard error there is nobody to tell.
+        writeln!(err, "{}\n", render(problem, is_colourful, width())).ok();
+    }
+    let count = loaded.problems.len();
+    let first = loaded.problems.first().map_or("", |problem| problem.code.as_str());
+    complain(&format!(
+        "{count} problem{} in {} file{}; `polytab explain {first}` says more",
+        if count == 1 { "" } else { "s" },
+        loaded.files,
+        if loaded.files == 1 { "" } else { "s" },
+    ));
+    Exit::InvalidFile
+}
+
+/// Why there is nothing.
+pub(super) fn nothing(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    format!("no scenario file (*.tabs.yaml) in {}", paths.join(", "))
+}

@@ -1,0 +1,219 @@
+//! The command line: parses, calls the library, and gives an exit code.
+
+mod check;
+mod config;
+mod explain;
+mod mock;
+mod run;
+mod serve;
+mod snapshot;
+
+use std::{io, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// How the process ends (DESIGN §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything held.
+    Passed,
+    /// An expectation, rule or snapshot did not hold.
+    Failed,
+    /// The command line or `polytab.toml` is wrong.
+    Usage,
+    /// A file is not valid.
+    InvalidFile,
+    /// There was nothing to run.
+    NothingRan,
+    /// The target cannot be reached, a port is taken, a file cannot be written.
+    Environment,
+    /// A defect of Polytab.
+    Bug,
+    /// A person stopped it.
+    Interrupted,
+}
+
+impl Exit {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Passed,
+        Self::Failed,
+        Self::Usage,
+        Self::InvalidFile,
+        Self::NothingRan,
+        Self::Environment,
+        Self::Bug,
+        Self::Interrupted,
+    ];
+
+    /// The number.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::InvalidFile => 3,
+            Self::NothingRan => 4,
+            Self::Environment => 6,
+            Self::Bug => 101,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// What it says.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Passed => "everything held",
+            Self::Failed => "an expectation, a standing rule or a snapshot did not hold",
+            Self::Usage => "the command line or polytab.toml is wrong",
+            Self::InvalidFile => "a scenario file is not valid; nothing was run",
+            Self::NothingRan => "no scenario was selected, or the target could run none of them",
+            Self::Environment => {
+                "the surroundings do not allow it: the target cannot be reached, a port is taken, a file cannot be written"
+            }
+            Self::Bug => "a defect of Polytab itself",
+            Self::Interrupted => "stopped by a person; reports of what ran until then are written",
+        }
+    }
+}
+
+/// Finds the bugs that appear only when one person has many browser tabs open.
+///
+/// Replays multi-tab scenarios against a WebSocket notification server and judges what every tab, and every service
+/// behind the server, saw.
+#[derive(Debug, Parser)]
+#[command(name = "polytab", version, max_term_width = 100, after_help = AFTER)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Every flag has an environment twin (POLYTAB_…) and most have a key in polytab.toml; a flag wins over \
+the environment, the environment over the file.\nExit codes: `polytab explain exit`.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios and judge what every tab saw
+    Run(Box<run::RunArguments>),
+    /// Say what is wrong with scenario files, without running them
+    Check(check::CheckArguments),
+    /// Start the reference server with its mocks
+    Serve(serve::ServeArguments),
+    /// Start the mocks alone: Keycloak, backend, GitLab, control API
+    Mock(mock::MockArguments),
+    /// List, review, accept or reject snapshots
+    Snapshot(snapshot::SnapshotArguments),
+    /// Print the JSON Schema of a file format, for editors
+    Schema {
+        /// Which format.
+        what: Format,
+    },
+    /// Say more about a problem, a standing rule, a close code or an exit code
+    Explain {
+        /// A problem's name (`unknown-key`), a rule's (`no-cross-user`), a close code (`4001`), or `exit`; without it,
+        /// everything that can be explained.
+        what: Option<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// A file format.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// `*.tabs.yaml`
+    Scenario,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors. Where they cannot be written, nobody reads them.
+            error.print().ok();
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Passed };
+            return ExitCode::from(code.code());
+        }
+    };
+    start_logs();
+    let exit = dispatch(arguments.command).unwrap_or_else(|error| {
+        // A reader that left (`polytab run | head`) wants no more.
+        if !is_broken_pipe(&error) {
+            complain(&format!("{error:#}"));
+        }
+        Exit::Environment
+    });
+    ExitCode::from(exit.code())
+}
+
+fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(arguments) => run::run(*arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Mock(arguments) => mock::mock(&arguments),
+        Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
+        Command::Schema { what: Format::Scenario } => {
+            say(&serde_json::to_string_pretty(&crate::scenario::schema::scenario())?)
+        }
+        Command::Explain { what } => explain::explain(what.as_deref()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "polytab", &mut io::stdout());
+            Ok(Exit::Passed)
+        }
+    }
+}
+
+/// Logs of the parts are for people who look for a defect: `RUST_LOG=debug`.
+fn start_logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A result, to standard output.
+fn say(text: &str) -> anyhow::Result<Exit> {
+    use io::Write;
+    writeln!(anstream::stdout(), "{text}")?;
+    Ok(Exit::Passed)
+}
+
+/// Why it does not go on, to standard error.
+fn complain(text: &str) {
+    use io::Write;
+    // Without standard error there is nobody to tell.
+    writeln!(anstream::stderr(), "error: {text}").ok();
+}
+
+/// Characters per line of the terminal, or of what `COLUMNS` says.
+fn width() -> usize {
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let seen = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    told.or_else(seen).unwrap_or(120).clamp(60, 240)
+}
+
+/// Names of the mocks' routes, against which files are checked.
+fn routes() -> Vec<&'static str> {
+    polytab_mocks::route::ROUTES.iter().map(|route| route.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

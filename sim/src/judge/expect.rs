@@ -1,0 +1,743 @@
+//! Judging an `expect`: what each tab saw between its cursor and the end of the window.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    pattern::{Bindings, Mismatch, Pattern},
+    record::{Record, TabRecord},
+};
+use crate::{
+    events::{Failure, Frame},
+    scenario::model::{Clause, Closed, Expect, Names},
+};
+
+/// One `expect` while its window is open.
+#[derive(Clone, Debug)]
+pub struct OpenExpect {
+    clauses: Vec<OpenClause>,
+    others: BTreeSet<String>,
+    others_from: u64,
+    since: Option<u64>,
+    skew_ms: Option<u64>,
+    opened_ms: u64,
+    line: usize,
+}
+
+#[derive(Clone, Debug)]
+struct OpenClause {
+    clause: Clause,
+    tabs: Vec<String>,
+    line: usize,
+}
+
+/// Where a judgement stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// Nothing is wrong so far, and something is still to be seen or ruled out.
+    Open,
+    /// All of it holds, whatever still comes within the window.
+    Met,
+    /// It does not hold, whatever still comes.
+    Unmet(Vec<Failure>),
+}
+
+/// What of a window has been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The window goes on.
+    Now,
+    /// The window is over.
+    End,
+}
+
+/// What judging one clause on one tab found.
+#[derive(Default)]
+struct Finding {
+    problem: Option<String>,
+    waits: bool,
+    claimed: usize,
+    matched_ms: Vec<u64>,
+}
+
+impl OpenExpect {
+    /// Opens the window of `expect`, at line `line` of its file; `line_of` gives the line of a clause.
+    pub fn open(
+        expect: &Expect,
+        record: &Record,
+        line: usize,
+        line_of: impl Fn(usize) -> usize,
+        now_ms: u64,
+    ) -> Self {
+        let open = record.open_tabs();
+        let named = |tabs: &Option<Names>| {
+            tabs.as_ref().map_or_else(
+                || open.iter().cloned().collect(),
+                |names| names.as_slice().to_vec(),
+            )
+        };
+        let mut clauses: Vec<_> = expect
+            .all
+            .iter()
+            .flatten()
+            .map(|clause| OpenClause {
+                tabs: named(&clause.value.tabs),
+                line: line_of(clause.at.start),
+                clause: clause.value.clone(),
+            })
+            .collect();
+        if let Some(clause) = own_clause(expect) {
+            clauses.push(OpenClause {
+                tabs: named(&clause.tabs),
+                line,
+                clause,
+            });
+        }
+        let in_clauses: BTreeSet<_> = clauses
+            .iter()
+            .flat_map(|clause| clause.tabs.iter().cloned())
+            .collect();
+        Self {
+            others: if expect.others.is_some() {
+                open.difference(&in_clauses).cloned().collect()
+            } else {
+                BTreeSet::new()
+            },
+            clauses,
+            others_from: record.cause,
+            since: expect
+                .since
+                .as_ref()
+                .and_then(|mark| record.marks.get(mark))
+                .map(|(seq, _)| *seq),
+            skew_ms: expect
+                .skew
+                .map(|skew| u64::try_from(skew.0.as_millis()).unwrap_or(u64::MAX)),
+            opened_ms: now_ms,
+            line,
+        }
+    }
+
+    /// Judges what is there; with [`Until::End`] the answer is never [`Standing::Open`]. When met, cursors move on and
+    /// captures are kept.
+    pub fn judge(&self, record: &mut Record, until: Until, now_ms: u64) -> Standing {
+        let mut bindings = record.bindings.clone();
+        let mut cursors = BTreeMap::new();
+        let mut failures = Vec::new();
+        let mut waits = !self.others.is_empty();
+        for open in &self.clauses {
+            let mut matched = Vec::new();
+            for name in &open.tabs {
+                let Some(tab) = record.tabs.get(name) else {
+                    continue;
+                };
+                let from = self.from(tab);
+                let finding = judge_clause(&open.clause, tab, (from, until), &mut bindings);
+                waits |= finding.waits;
+                let cursor = cursors.entry(name.clone()).or_insert(from);
+                *cursor = finding.claimed.max(*cursor);
+                if let Some(problem) = finding.problem {
+                    failures.push(self.failure(open, name, tab, problem, now_ms));
+                }
+                matched.push((name.as_str(), finding.matched_ms));
+            }
+            failures.extend(self.judge_skew(open, &matched, now_ms));
+        }
+        failures.extend(self.judge_others(record, now_ms));
+        if !failures.is_empty() {
+            return Standing::Unmet(failures);
+        }
+        if waits && until == Until::Now {
+            return Standing::Open;
+        }
+        for (name, cursor) in cursors {
+            if let Some(tab) = record.tabs.get_mut(&name) {
+                tab.cursor = cursor;
+            }
+        }
+        record.bindings = bindings;
+        Standing::Met
+    }
+
+    fn from(&self, tab: &TabRecord) -> usize {
+        self.since.map_or(tab.cursor, |seq| tab.index_at(seq))
+    }
+
+    fn judge_skew(&self, open: &OpenClause, matched: &[(&str, Vec<u64>)], now_ms: u64) -> Option<Failure> {
+        let limit = self.skew_ms?;
+        let longest = matched.iter().map(|(_, times)| times.len()).max().unwrap_or(0);
+        (0..longest).find_map(|nth| {
+            let times = || {
+                matched
+                    .iter()
+                    .filter_map(move |(tab, times)| Some((*times.get(nth)?, *tab)))
+            };
+            let ((first, early), (last, late)) = (times().min()?, times().max()?);
+            (last - first > limit).then(|| Failure {
+                message: format!(
+                    "message {} reached tab {late} {} ms after tab {early}; at most {limit} ms were allowed",
+                    nth + 1,
+                    last - first
+                ),
+                tab: Some(late.to_owned()),
+                line: Some(open.line),
+                file: None,
+                expected: Vec::new(),
+                seen: Vec::new(),
+                window_ms: (self.opened_ms, now_ms),
+            })
+        })
+    }
+
+    fn judge_others<'a>(&'a self, record: &'a Record, now_ms: u64) -> impl Iterator<Item = Failure> + 'a {
+        self.others.iter().filter_map(move |name| {
+            let tab = record.tabs.get(name)?;
+            let messages: Vec<_> = tab.messages(tab.index_at(self.others_from)).collect();
+            let (_, first_ms, _) = *messages.first()?;
+            Some(Failure {
+                message: format!(
+                    "tab {name} was to see nothing, but saw {}",
+                    messages_text(messages.len())
+                ),
+                tab: Some(name.clone()),
+                line: Some(self.line),
+                file: None,
+                expected: vec!["(nothing: `others: nothing`)".to_owned()],
+                seen: lines(&messages),
+                window_ms: (self.opened_ms.min(first_ms), now_ms),
+            })
+        })
+    }
+
+    fn failure(
+        &self,
+        open: &OpenClause,
+        name: &str,
+        tab: &TabRecord,
+        problem: String,
+        now_ms: u64,
+    ) -> Failure {
+        let messages: Vec<_> = tab.messages(self.from(tab)).collect();
+        let patterns = open.clause.exactly.as_ref().or(open.clause.contains.as_ref());
+        let earliest = messages.first().map_or(self.opened_ms, |(_, at_ms, _)| *at_ms);
+        Failure {
+            message: format!("tab {name} {problem}"),
+            tab: Some(name.to_owned()),
+            line: Some(open.line),
+            file: None,
+            expected: patterns
+                .into_iter()
+                .flatten()
+                .map(|pattern| pattern.value.source().to_string())
+                .collect(),
+            seen: lines(&messages),
+            window_ms: (self.opened_ms.min(earliest), now_ms),
+        }
+    }
+}
+
+/// The clause that stands in the `expect` itself, if there is one.
+fn own_clause(expect: &Expect) -> Option<Clause> {
+    let clause = Clause {
+        tabs: expect.tabs.clone(),
+        exactly: expect.exactly.clone(),
+        contains: expect.contains.clone(),
+        nothing: expect.nothing,
+        any_order: expect.any_order,
+        closed: expect.closed.clone(),
+        stays_open: expect.stays_open,
+    };
+    let says_something = clause.exactly.is_some()
+        || clause.contains.is_some()
+        || clause.nothing.is_some()
+        || clause.closed.is_some()
+        || clause.stays_open.is_some();
+    says_something.then_some(clause)
+}
+
+fn judge_clause(
+    clause: &Clause,
+    tab: &TabRecord,
+    (from, until): (usize, Until),
+    bindings: &mut Bindings,
+) -> Finding {
+    let mut finding = Finding {
+        claimed: from,
+        ..Finding::default()
+    };
+    let any_order = clause.any_order == Some(true);
+    if let Some(patterns) = &clause.exactly {
+        let patterns: Vec<_> = patterns.iter().map(|pattern| &pattern.value).collect();
+        judge_exactly(&patterns, any_order, (tab, from, until), bindings, &mut finding);
+    }
+    if let Some(patterns) = &clause.contains {
+        let patterns: Vec<_> = patterns.iter().map(|pattern| &pattern.value).collect();
+        judge_contains(&patterns, any_order, (tab, from, until), bindings, &mut finding);
+    }
+    if clause.nothing == Some(true) {
+        judge_exactly(&[], false, (tab, from, until), bindings, &mut finding);
+    }
+    if let Some(closed) = &clause.closed {
+        judge_closed(closed, (tab, from, until), bindings, &mut finding);
+    }
+    if clause.stays_open == Some(true) {
+        finding.waits = true;
+        finding.claimed = tab.seen.len();
+        if let Some((code, reason)) = tab.ends(from).next() {
+            finding.problem.get_or_insert(format!(
+                "was to stay open, but was closed with {code}{}",
+                told(reason)
+            ));
+        } else if until == Until::End && !tab.open {
+            finding
+                .problem
+                .get_or_insert("was to stay open, but is not open".to_owned());
+        }
+    }
+    finding
+}
+
+type Look<'a> = (&'a TabRecord, usize, Until);
+
+fn judge_exactly(
+    patterns: &[&Pattern],
+    any_order: bool,
+    (tab, from, until): Look<'_>,
+    bindings: &mut Bindings,
+    finding: &mut Finding,
+) {
+    finding.waits = true;
+    finding.claimed = tab.seen.len();
+    let messages: Vec<_> = tab.messages(from).collect();
+    if messages.len() > patterns.len() {
+        finding.problem = Some(match patterns.len() {
+            0 => format!("was to see nothing, but saw {}", messages_text(messages.len())),
+            wanted => format!(
+                "saw {} where exactly {wanted} {} expected",
+                messages_text(messages.len()),
+                were(wanted)
+            ),
+        });
+        return;
+    }
+    if any_order {
+        if until == Until::End || messages.len() == patterns.len() {
+            judge_contains(patterns, true, (tab, from, until), bindings, finding);
+            finding.claimed = tab.seen.len();
+        }
+        return;
+    }
+    for (nth, ((_, at_ms, frame), pattern)) in messages.iter().zip(patterns).enumerate() {
+        if let Err(mismatch) = match_frame(pattern, frame, bindings) {
+            finding.problem = Some(format!(
+                "saw another message {} than expected: {mismatch}",
+                nth + 1
+            ));
+            return;
+        }
+        finding.matched_ms.push(*at_ms);
+    }
+    if until == Until::End && messages.len() < patterns.len() {
+        finding.problem = Some(format!(
+            "saw {} where exactly {} {} expected",
+            messages_text(messages.len()),
+            patterns.len(),
+            were(patterns.len())
+        ));
+    }
+}
+
+fn judge_contains(
+    patterns: &[&Pattern],
+    any_order: bool,
+    (tab, from, until): Look<'_>,
+    bindings: &mut Bindings,
+    finding: &mut Finding,
+) {
+    let messages: Vec<_> = tab.messages(from).collect();
+    let mut taken = BTreeSet::new();
+    for (nth, pattern) in patterns.iter().enumerate() {
+        let after = if any_order {
+            0
+        } else {
+            taken.last().map_or(0, |last: &usize| last + 1)
+        };
+        let free = (after..messages.len()).filter(|index| !taken.contains(index));
+        let hit = free
+            .into_iter()
+            .find(|index| match_frame(pattern, messages[*index].2, bindings).is_ok());
+        let Some(hit) = hit else {
+            finding.waits = true;
+            if until == Until::End {
+                finding.problem = Some(missing(nth, pattern, &messages, bindings));
+            }
+            return;
+        };
+        taken.insert(hit);
+        finding.matched_ms.push(messages[hit].1);
+        finding.claimed = finding.claimed.max(messages[hit].0 + 1);
+    }
+}
+
+fn missing(nth: usize, pattern: &Pattern, messages: &[(usize, u64, &Frame)], bindings: &Bindings) -> String {
+    let nearest = messages.iter().rev().find_map(|(_, _, frame)| {
+        let same_type = frame.kind() == pattern.source().get("type").and_then(|kind| kind.as_str());
+        let mismatch = match_frame(pattern, frame, &mut bindings.clone()).err()?;
+        same_type.then_some(mismatch)
+    });
+    let but = match nearest {
+        Some(mismatch) => format!("; one of that type came, but {mismatch}"),
+        None if messages.is_empty() => "; it saw nothing".to_owned(),
+        None => String::new(),
+    };
+    format!("did not see expected message {}{but}", nth + 1)
+}
+
+fn judge_closed(
+    closed: &Closed,
+    (tab, from, until): Look<'_>,
+    bindings: &mut Bindings,
+    finding: &mut Finding,
+) {
+    let (wanted, reason_pattern) = match closed {
+        Closed::Code(code) => (*code, None),
+        Closed::Full(full) => (full.code, full.reason.as_ref()),
+    };
+    let Some((code, reason)) = tab.ends(from).next() else {
+        finding.waits = true;
+        if until == Until::End {
+            finding
+                .problem
+                .get_or_insert(format!("was to be closed with {wanted}, but was not closed"));
+        }
+        return;
+    };
+    finding.claimed = tab.seen.len();
+    if code != wanted {
+        finding.problem.get_or_insert(format!(
+            "was to be closed with {wanted}, but was closed with {code}{}",
+            told(reason)
+        ));
+    } else if let Some(pattern) = reason_pattern
+        && let Err(mismatch) = pattern.matches(&reason.into(), bindings)
+    {
+        finding.problem.get_or_insert(format!(
+            "was closed with another reason than expected: {mismatch}"
+        ));
+    }
+}
+
+fn match_frame(pattern: &Pattern, frame: &Frame, bindings: &mut Bindings) -> Result<(), Mismatch> {
+    match frame {
+        Frame::Json(json) => pattern.matches(json, bindings),
+        Frame::Text(text) | Frame::Other(text) => pattern.matches(&text.as_str().into(), bindings),
+    }
+}
+
+fn lines(messages: &[(usize, u64, &Frame)]) -> Vec<String> {
+    messages
+        .iter()
+        .map(|(_, at_ms, frame)| format!("{} {frame}", clock_text(*at_ms)))
+        .collect()
+}
+
+/// A scenario time for people: `+1m03.250s`.
+pub(crate) fn clock_text(at_ms: u64) -> String {
+    let (minutes, rest) = (at_ms / 60_000, at_ms % 60_000);
+    let seconds = format!("{}.{:03}s", rest / 1000, rest % 1000);
+    if minutes == 0 {
+        format!("+{seconds}")
+    } else {
+        format!("+{minutes}m{seconds:0>7}")
+    }
+}
+
+fn messages_text(count: usize) -> String {
+    match count {
+        0 => "nothing".to_owned(),
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    }
+}
+
+fn were(count: usize) -> &'static str {
+    if count == 1 { "was" } else { "were" }
+}
+
+fn told(reason: &str) -> String {
+    if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        events::{Closer, Event, Kind},
+        scenario::located::Located,
+    };
+
+    fn pattern(source: Value) -> Located<Pattern> {
+        Located {
+            at: 0..0,
+            value: Pattern::compile(&source).unwrap(),
+        }
+    }
+
+    fn patterns(kinds: &[&str]) -> Option<Vec<Located<Pattern>>> {
+        Some(
+            kinds
+                .iter()
+                .map(|kind| pattern(json!({ "type": kind })))
+                .collect(),
+        )
+    }
+
+    fn expect(clause: Clause) -> Expect {
+        Expect {
+            within: None,
+            since: None,
+            skew: None,
+            others: None,
+            all: None,
+            tabs: clause.tabs,
+            exactly: clause.exactly,
+            contains: clause.contains,
+            nothing: clause.nothing,
+            any_order: clause.any_order,
+            closed: clause.closed,
+            stays_open: clause.stays_open,
+        }
+    }
+
+    /// A record in which tabs A and B are open and A then saw messages of these types, one every second.
+    fn record(kinds: &[&str]) -> Record {
+        let mut record = Record::new(["A".to_owned(), "B".to_owned()], Vec::new());
+        let mut kinds: Vec<_> = kinds.iter().map(|kind| received("A", kind)).collect();
+        kinds.splice(
+            0..0,
+            ["A", "B"].map(|tab| Kind::TabOpened {
+                tab: tab.to_owned(),
+                life: 1,
+            }),
+        );
+        add(&mut record, kinds);
+        record
+    }
+
+    fn add(record: &mut Record, kinds: impl IntoIterator<Item = Kind>) {
+        for kind in kinds {
+            let seq = record.next;
+            record.observe(&Event {
+                seq,
+                at_ms: seq * 1000,
+                kind,
+            });
+        }
+    }
+
+    fn received(tab: &str, kind: &str) -> Kind {
+        let message = Frame::Json(json!({ "type": kind }));
+        Kind::TabReceived {
+            tab: tab.to_owned(),
+            life: 1,
+            message,
+            secrets: Vec::new(),
+        }
+    }
+
+    fn closed(tab: &str, code: u16, by: Closer) -> Kind {
+        Kind::TabClosed {
+            tab: tab.to_owned(),
+            life: 1,
+            code,
+            reason: String::new(),
+            by,
+        }
+    }
+
+    fn judge(clause: Clause, record: &mut Record, until: Until) -> Result<bool, String> {
+        let open = OpenExpect::open(&expect(clause), record, 1, |_| 1, 0);
+        match open.judge(record, until, 9000) {
+            Standing::Open => Ok(false),
+            Standing::Met => Ok(true),
+            Standing::Unmet(failures) => Err(failures[0].message.clone()),
+        }
+    }
+
+    fn on_a(clause: Clause) -> Clause {
+        Clause {
+            tabs: Some(Names::One("A".to_owned())),
+            ..clause
+        }
+    }
+
+    #[test]
+    fn contains_is_met_as_soon_as_it_is_seen_and_claims_up_to_there() {
+        let mut record = record(&["init", "version", "ack"]);
+
+        let met = judge(
+            on_a(Clause {
+                contains: patterns(&["version"]),
+                ..Clause::default()
+            }),
+            &mut record,
+            Until::Now,
+        );
+
+        assert_eq!(met, Ok(true));
+        let rest = judge(
+            on_a(Clause {
+                exactly: patterns(&["ack"]),
+                ..Clause::default()
+            }),
+            &mut record,
+            Until::End,
+        );
+        assert_eq!(rest, Ok(true));
+    }
+
+    #[test]
+    fn exactly_stays_to_the_end_and_minds_one_message_too_many() {
+        let clause = || {
+            on_a(Clause {
+                exactly: patterns(&["init"]),
+                ..Clause::default()
+            })
+        };
+
+        assert_eq!(judge(clause(), &mut record(&["init"]), Until::Now), Ok(false));
+        assert_eq!(judge(clause(), &mut record(&["init"]), Until::End), Ok(true));
+        assert_eq!(
+            judge(clause(), &mut record(&["init", "ack"]), Until::Now),
+            Err("tab A saw 2 messages where exactly 1 was expected".to_owned())
+        );
+        assert_eq!(
+            judge(clause(), &mut record(&[]), Until::End),
+            Err("tab A saw nothing where exactly 1 was expected".to_owned())
+        );
+    }
+
+    #[test]
+    fn any_order_takes_each_message_once() {
+        let clause = |kinds: &[&str]| {
+            on_a(Clause {
+                exactly: patterns(kinds),
+                any_order: Some(true),
+                ..Clause::default()
+            })
+        };
+
+        assert_eq!(
+            judge(clause(&["b", "a"]), &mut record(&["a", "b"]), Until::End),
+            Ok(true)
+        );
+        assert!(judge(clause(&["a", "a"]), &mut record(&["a", "b"]), Until::End).is_err());
+    }
+
+    #[test]
+    fn nothing_fails_at_the_first_message() {
+        let clause = || {
+            on_a(Clause {
+                nothing: Some(true),
+                ..Clause::default()
+            })
+        };
+
+        assert!(judge(clause(), &mut record(&["a"]), Until::Now).is_err());
+        assert_eq!(judge(clause(), &mut record(&[]), Until::End), Ok(true));
+    }
+
+    #[test]
+    fn a_close_by_the_tab_itself_is_not_a_close_by_the_server() {
+        let clause = || {
+            on_a(Clause {
+                closed: Some(Closed::Code(4001)),
+                ..Clause::default()
+            })
+        };
+        let mut left = record(&[]);
+        add(&mut left, [closed("A", 4001, Closer::Tab)]);
+        let mut ended = record(&[]);
+        add(&mut ended, [closed("A", 4001, Closer::Server)]);
+
+        assert!(judge(clause(), &mut left, Until::End).is_err());
+        assert_eq!(judge(clause(), &mut ended, Until::Now), Ok(true));
+        assert!(
+            judge(
+                on_a(Clause {
+                    stays_open: Some(true),
+                    ..Clause::default()
+                }),
+                &mut left,
+                Until::End
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn others_are_judged_from_the_last_step_that_did_something() {
+        let mut record = record(&[]);
+        let step = |acting| Kind::StepStarted {
+            step: "1".to_owned(),
+            line: 1,
+            acting,
+            text: String::new(),
+        };
+        add(
+            &mut record,
+            [received("B", "old"), step(true), received("A", "init")],
+        );
+        let mut expect = expect(on_a(Clause {
+            contains: patterns(&["init"]),
+            ..Clause::default()
+        }));
+        expect.others = Some(crate::scenario::model::Others::Nothing);
+
+        let open = OpenExpect::open(&expect, &record, 1, |_| 1, 0);
+
+        assert_eq!(open.judge(&mut record, Until::Now, 9000), Standing::Open);
+        add(&mut record, [step(false), received("B", "new")]);
+        assert!(matches!(
+            open.judge(&mut record, Until::Now, 9000),
+            Standing::Unmet(_)
+        ));
+    }
+
+    #[test]
+    fn skew_is_the_time_between_the_first_and_the_last_tab() {
+        let mut record = record(&["x"]);
+        add(&mut record, [received("B", "x")]);
+        let clause = Clause {
+            contains: patterns(&["x"]),
+            ..Clause::default()
+        };
+        let with_skew = |ms| Expect {
+            skew: Some(crate::scenario::window::Span(std::time::Duration::from_millis(
+                ms,
+            ))),
+            ..expect(clause.clone())
+        };
+
+        let tight = OpenExpect::open(&with_skew(500), &record, 1, |_| 1, 0);
+        let loose = OpenExpect::open(&with_skew(1000), &record, 1, |_| 1, 0);
+
+        assert!(matches!(
+            tight.judge(&mut record, Until::End, 9000),
+            Standing::Unmet(_)
+        ));
+        assert_eq!(loose.judge(&mut record, Until::End, 9000), Standing::Met);
+    }
+
+    #[test]
+    fn scenario_times_are_readable() {
+        assert_eq!(clock_text(250), "+0.250s");
+        assert_eq!(clock_text(63_250), "+1m03.250s");
+        assert_eq!(clock_text(600_000), "+10m00.000s");
+    }
+}

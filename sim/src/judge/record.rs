@@ -1,0 +1,209 @@
+//! What the judge remembers of the event stream, arranged for its questions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::pattern::{Bindings, Pattern};
+use crate::events::{Closer, Event, Frame, Kind};
+
+/// What one tab saw, as far as an `expect` may ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) seq: u64,
+    pub(crate) at_ms: u64,
+    pub(crate) what: Sight,
+}
+
+/// One thing that a tab saw.
+#[derive(Clone, Debug)]
+pub(crate) enum Sight {
+    Message(Frame),
+    Closed { code: u16, reason: String, by: Closer },
+}
+
+/// One tab's history and how far it is judged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TabRecord {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) cursor: usize,
+    pub(crate) open: bool,
+    /// The latest connection that showed what it is: by a message, a refusal or its end.
+    pub(crate) settled_life: u32,
+    /// The latest connection that has ended or was refused.
+    pub(crate) ended_life: u32,
+}
+
+impl TabRecord {
+    /// The index of the first thing seen at or after event `seq`.
+    pub(crate) fn index_at(&self, seq: u64) -> usize {
+        self.seen.partition_point(|seen| seen.seq < seq)
+    }
+
+    /// The messages from index `from` on, with their index.
+    pub(crate) fn messages(&self, from: usize) -> impl Iterator<Item = (usize, u64, &Frame)> {
+        self.seen
+            .iter()
+            .enumerate()
+            .skip(from)
+            .filter_map(|(index, seen)| match &seen.what {
+                Sight::Message(frame) => Some((index, seen.at_ms, frame)),
+                Sight::Closed { .. } => None,
+            })
+    }
+
+    /// The ends from index `from` on that were not of the tab's own making.
+    pub(crate) fn ends(&self, from: usize) -> impl Iterator<Item = (u16, &str)> {
+        self.seen.iter().skip(from).filter_map(|seen| match &seen.what {
+            Sight::Closed { code, reason, by } if *by != Closer::Tab => Some((*code, reason.as_str())),
+            Sight::Closed { .. } | Sight::Message(_) => None,
+        })
+    }
+}
+
+/// One call that arrived at a service.
+#[derive(Clone, Debug)]
+pub(crate) struct CallRecord {
+    pub(crate) seq: u64,
+    pub(crate) at_ms: u64,
+    pub(crate) route: String,
+    pub(crate) path: String,
+    pub(crate) user: Option<String>,
+    pub(crate) form: Option<Map<String, Value>>,
+    pub(crate) json: Option<Value>,
+    pub(crate) streaming: bool,
+}
+
+/// The whole run so far.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub(crate) tabs: BTreeMap<String, TabRecord>,
+    pub(crate) calls: BTreeMap<u64, CallRecord>,
+    pub(crate) marks: BTreeMap<String, (u64, u64)>,
+    pub(crate) bindings: Bindings,
+    /// The sequence number at which the latest step that did something began.
+    pub(crate) cause: u64,
+    /// The sequence number of the next event.
+    pub(crate) next: u64,
+    ignore: Vec<Pattern>,
+}
+
+impl Record {
+    /// An empty record of these tabs, blind to messages that match one of `ignore`.
+    pub fn new(tabs: impl IntoIterator<Item = String>, ignore: Vec<Pattern>) -> Self {
+        let tabs = tabs.into_iter().map(|tab| (tab, TabRecord::default())).collect();
+        Self {
+            tabs,
+            ignore,
+            ..Self::default()
+        }
+    }
+
+    /// Whether no `expect` and no snapshot looks at this message.
+    pub(crate) fn ignores(&self, frame: &Frame) -> bool {
+        let Some(json) = frame.json() else { return false };
+        self.ignore
+            .iter()
+            .any(|pattern| pattern.matches(json, &mut self.bindings.clone()).is_ok())
+    }
+
+    /// Takes the next event in.
+    pub fn observe(&mut self, event: &Event) {
+        self.next = event.seq + 1;
+        self.follow_life(&event.kind);
+        match &event.kind {
+            Kind::StepStarted { acting: true, .. } => self.cause = event.seq,
+            Kind::Mark { name } => {
+                self.marks.insert(name.clone(), (event.seq, event.at_ms));
+            }
+            Kind::TabOpened { tab, .. } => self.tab(tab).open = true,
+            Kind::TabReceived { tab, message, .. } if !self.ignores(message) => {
+                self.see(event, tab, Sight::Message(message.clone()));
+            }
+            Kind::TabClosed {
+                tab,
+                code,
+                reason,
+                by,
+                ..
+            } => {
+                self.tab(tab).open = false;
+                self.see(
+                    event,
+                    tab,
+                    Sight::Closed {
+                        code: *code,
+                        reason: reason.clone(),
+                        by: *by,
+                    },
+                );
+            }
+            Kind::TabLeaving { tab, .. } => self.tab(tab).open = false,
+            Kind::Call {
+                call,
+                route,
+                path,
+                user,
+                form,
+                json,
+                ..
+            } => {
+                let record = CallRecord {
+                    seq: event.seq,
+                    at_ms: event.at_ms,
+                    route: route.clone(),
+                    path: path.clone(),
+                    user: user.clone(),
+                    form: form.clone(),
+                    json: json.clone(),
+                    streaming: false,
+                };
+                self.calls.insert(*call, record);
+            }
+            Kind::StreamOpened { call, .. } => self.set_streaming(*call, true),
+            Kind::StreamClosed { call, .. } => self.set_streaming(*call, false),
+            _ => {}
+        }
+    }
+
+    fn follow_life(&mut self, kind: &Kind) {
+        let (tab, life, ended) = match kind {
+            Kind::TabReceived { tab, life, .. } => (tab, *life, false),
+            Kind::TabRefused { tab, life, .. } | Kind::TabClosed { tab, life, .. } => (tab, *life, true),
+            _ => return,
+        };
+        let tab = self.tab(tab);
+        tab.settled_life = tab.settled_life.max(life);
+        if ended {
+            tab.ended_life = tab.ended_life.max(life);
+        }
+    }
+
+    fn tab(&mut self, tab: &str) -> &mut TabRecord {
+        self.tabs.entry(tab.to_owned()).or_default()
+    }
+
+    fn see(&mut self, event: &Event, tab: &str, what: Sight) {
+        let seen = Seen {
+            seq: event.seq,
+            at_ms: event.at_ms,
+            what,
+        };
+        self.tab(tab).seen.push(seen);
+    }
+
+    fn set_streaming(&mut self, call: u64, streaming: bool) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.streaming = streaming;
+        }
+    }
+
+    /// The tabs that are open now, in name order.
+    pub(crate) fn open_tabs(&self) -> BTreeSet<String> {
+        self.tabs
+            .iter()
+            .filter(|(_, tab)| tab.open)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}

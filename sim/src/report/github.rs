@@ -1,0 +1,93 @@
+//! GitHub Actions: annotations at the lines concerned, and a summary of the job.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use super::{Reporter, Start, Summary, span};
+use crate::events::{Report, Verdict};
+
+/// Writes annotations as they come, and the job summary at the end.
+pub(crate) struct Github<W> {
+    out: W,
+    summary: Option<PathBuf>,
+    rows: Vec<String>,
+}
+
+impl<W: Write> Github<W> {
+    /// Annotations to `out`; the summary to a file that Actions names (`GITHUB_STEP_SUMMARY`).
+    pub(crate) fn new(out: W, summary: Option<PathBuf>) -> Self {
+        Self {
+            out,
+            summary,
+            rows: Vec::new(),
+        }
+    }
+
+    fn annotate(&mut self, level: &str, report: &Report, (line, message): (Option<usize>, &str)) -> io::Result<()> {
+        let line = line.map_or_else(String::new, |line| format!(",line={line}"));
+        writeln!(
+            self.out,
+            "::{level} file={}{line},title={}::{}",
+            property(&report.path),
+            property(&report.id),
+            escaped(message)
+        )
+    }
+}
+
+impl<W: Write> Reporter for Github<W> {
+    fn start(&mut self, _: &Start) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finished(&mut self, report: &Report) -> io::Result<()> {
+        let level = match report.verdict {
+            Verdict::Passed | Verdict::Skipped => return Ok(()),
+            Verdict::Flaky => "warning",
+            Verdict::Failed | Verdict::Broken | Verdict::Interrupted => "error",
+        };
+        for (what, failure) in &report.failures {
+            let line = failure.file.is_none().then_some(failure.line).flatten();
+            self.annotate(level, report, (line, &format!("{what}: {}", failure.message)))?;
+        }
+        if let Some(reason) = &report.reason {
+            self.annotate(level, report, (None, reason))?;
+        }
+        let first = report.failures.first().map(|(_, failure)| failure.message.as_str());
+        let why = first.or(report.reason.as_deref()).unwrap_or("").replace('|', "\\|");
+        self.rows.push(format!("| `{}` | {} | {why} |", report.id, report.verdict.word()));
+        Ok(())
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        let Some(path) = &self.summary else {
+            return Ok(());
+        };
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let counts: Vec<_> = summary.counts().into_iter().map(|(word, count)| format!("{count} {word}")).collect();
+        writeln!(
+            file,
+            "### Polytab: {}\n\n{} of tabs in {}\n",
+            counts.join(", "),
+            span(summary.scenario_ms),
+            span(summary.wall_ms)
+        )?;
+        if !self.rows.is_empty() {
+            writeln!(file, "| scenario | verdict | why |\n| --- | --- | --- |\n{}", self.rows.join("\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text of a workflow command.
+fn escaped(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Text of a workflow command's property.
+fn property(text: &str) -> String {
+    escaped(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,215 @@
+//! Output for people: a line per scenario; for each failure what was wrong, where, what every tab saw, and what to
+//! type next.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{
+    Reporter, Scenarios, Start, Summary, place, span,
+    timeline::{Window, timeline},
+};
+use crate::events::{Event, Failure, Kind, Report, Verdict};
+
+/// Failures of one scenario that are shown in full; the others are counted.
+const SHOWN: usize = 4;
+/// Lines of what was seen that are shown of one failure.
+const SEEN: usize = 12;
+
+/// How to say what to type next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Again {
+    /// Flags that choose target and clock, as the user gave them.
+    pub(crate) flags: String,
+}
+
+/// Writes for people.
+pub(crate) struct Human<W> {
+    pub(crate) out: W,
+    pub(crate) scenarios: Scenarios,
+    pub(crate) again: Again,
+    pub(crate) width: usize,
+    /// Whether scenarios that passed have a line too.
+    pub(crate) is_quiet: bool,
+    pub(crate) progress: Progress,
+}
+
+/// A line on standard error that says how far it is; only on a terminal.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    runs: usize,
+    done: usize,
+}
+
+impl Progress {
+    fn draw(&self) {
+        let mut err = io::stderr();
+        if err.is_terminal() && self.runs > 0 {
+            // Nobody misses a line of progress that could not be written.
+            write!(err, "\r\x1b[2K{} of {} scenarios", self.done, self.runs).ok();
+            err.flush().ok();
+        }
+    }
+
+    fn clear() {
+        let mut err = io::stderr();
+        if err.is_terminal() {
+            write!(err, "\r\x1b[2K").ok();
+            err.flush().ok();
+        }
+    }
+}
+
+fn style(verdict: Verdict) -> Style {
+    let colour = match verdict {
+        Verdict::Passed => AnsiColor::Green,
+        Verdict::Flaky | Verdict::Skipped | Verdict::Interrupted => AnsiColor::Yellow,
+        Verdict::Failed | Verdict::Broken => AnsiColor::Red,
+    };
+    colour.on_default().bold()
+}
+
+impl<W: Write> Reporter for Human<W> {
+    fn start(&mut self, start: &Start) -> io::Result<()> {
+        let speed = if start.speed == 1 { String::new() } else { format!(", {}× as fast", start.speed) };
+        writeln!(
+            self.out,
+            "polytab {}: {} scenarios against {}, {} clock{speed}, seed {}\n",
+            start.polytab, start.runs, start.target, start.clock, start.seed
+        )?;
+        self.progress = Progress {
+            runs: start.runs,
+            done: 0,
+        };
+        self.progress.draw();
+        Ok(())
+    }
+
+    fn finished(&mut self, report: &Report) -> io::Result<()> {
+        Progress::clear();
+        self.progress.done += 1;
+        if !(self.is_quiet && report.verdict == Verdict::Passed) {
+            self.line(report)?;
+        }
+        for notice in report.events.iter().filter_map(|event| match &event.kind {
+            Kind::Notice { text } => Some(text),
+            _ => None,
+        }) {
+            writeln!(self.out, "            note: {notice}")?;
+        }
+        for (what, failure) in report.failures.iter().take(SHOWN) {
+            self.failure(report, (what, failure))?;
+        }
+        if report.failures.len() > SHOWN {
+            writeln!(self.out, "\n    and {} failures more", report.failures.len() - SHOWN)?;
+        }
+        if matches!(report.verdict, Verdict::Failed | Verdict::Flaky) {
+            writeln!(
+                self.out,
+                "\n    again: polytab run {}{} --seed {}\n",
+                report.path, self.again.flags, report.seed
+            )?;
+        }
+        self.out.flush()?;
+        self.progress.draw();
+        Ok(())
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        Progress::clear();
+        let counts: Vec<_> = summary
+            .counts()
+            .into_iter()
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
+        let verdict = if summary.failed + summary.broken > 0 {
+            Verdict::Failed
+        } else if summary.interrupted + summary.left_out > 0 {
+            Verdict::Interrupted
+        } else {
+            Verdict::Passed
+        };
+        let style = style(verdict);
+        writeln!(
+            self.out,
+            "\n{style}{}{style:#}: {} of tabs in {}",
+            counts.join(", "),
+            span(summary.scenario_ms),
+            span(summary.wall_ms)
+        )?;
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Human<W> {
+    fn line(&mut self, report: &Report) -> io::Result<()> {
+        let style = style(report.verdict);
+        let (word, id) = (report.verdict.word(), &report.id);
+        write!(self.out, "{style}{word:>11}{style:#} {id}")?;
+        match (&report.reason, report.verdict) {
+            (Some(reason), _) => writeln!(self.out, ": {reason}"),
+            (None, Verdict::Flaky) => writeln!(self.out, " (passed at try {})", report.tries),
+            (None, _) => writeln!(self.out, " ({})", span(report.scenario_ms)),
+        }
+    }
+
+    fn failure(&mut self, report: &Report, (what, failure): (&str, &Failure)) -> io::Result<()> {
+        let bold = Style::new().bold();
+        writeln!(self.out, "\n    {bold}{what}: {}{bold:#}", failure.message)?;
+        writeln!(self.out, "    {}", place(report, failure))?;
+        for line in self.excerpt(report, failure) {
+            writeln!(self.out, "      {line}")?;
+        }
+        self.list("expected", &failure.expected)?;
+        self.list("seen", &failure.seen)?;
+        let window = Window {
+            ms: failure.window_ms,
+            tab: failure.tab.as_deref(),
+            width: self.width.saturating_sub(4),
+        };
+        let lines = timeline(&visible(report, self.scenarios.get(&report.id)), window);
+        if !lines.is_empty() {
+            writeln!(self.out)?;
+        }
+        for line in lines {
+            writeln!(self.out, "    {line}")?;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, word: &str, lines: &[String]) -> io::Result<()> {
+        for (nth, line) in lines.iter().take(SEEN).enumerate() {
+            let word = if nth == 0 { word } else { "" };
+            writeln!(self.out, "      {word:<9} {line}")?;
+        }
+        if lines.len() > SEEN {
+            writeln!(self.out, "      {:<9} … and {} more", "", lines.len() - SEEN)?;
+        }
+        Ok(())
+    }
+
+    /// The step's lines in its file, if the failure is about one.
+    fn excerpt(&self, report: &Report, failure: &Failure) -> Vec<String> {
+        let source = self.scenarios.get(&report.id).map(|scenario| &scenario.source);
+        let (Some(source), Some(line), None) = (source, failure.line, &failure.file) else {
+            return Vec::new();
+        };
+        let text = source.text.lines().nth(line.saturating_sub(1)).unwrap_or("");
+        vec![format!("{line} | {}", text.trim_end())]
+    }
+}
+
+/// The events without messages that the scenario does not look at: they would drown the others.
+fn visible(report: &Report, scenario: Option<&std::sync::Arc<crate::scenario::model::Scenario>>) -> Vec<Event> {
+    let Some(scenario) = scenario else {
+        return report.events.clone();
+    };
+    let ignore = scenario.file.ignore.iter().map(|pattern| pattern.value.clone()).collect();
+    let record = crate::judge::record::Record::new([], ignore);
+    let is_visible = |event: &&Event| match &event.kind {
+        Kind::TabReceived { message, .. } => !record.ignores(message),
+        Kind::TabSent { message, by_page, .. } => !(*by_page && message.kind() == Some("ping")),
+        _ => true,
+    };
+    report.events.iter().filter(is_visible).cloned().collect()
+}

@@ -1,0 +1,111 @@
+//! JUnit XML, for pipelines that show test results.
+
+use std::{
+    fs,
+    io::{self},
+    path::PathBuf,
+    time::Duration,
+};
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestRerun, TestSuite};
+
+use super::{Reporter, Start, Summary, place};
+use crate::events::{Failure, Report, Verdict};
+
+/// Collects results and writes them at the end: what ran, also after an interruption.
+pub(crate) struct Junit {
+    path: PathBuf,
+    suite: TestSuite,
+}
+
+impl Junit {
+    /// A report at this path.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            suite: TestSuite::new("polytab"),
+        }
+    }
+}
+
+impl Reporter for Junit {
+    fn start(&mut self, start: &Start) -> io::Result<()> {
+        self.suite.add_property(("target", start.target.as_str()));
+        self.suite.add_property(("clock", start.clock));
+        self.suite.add_property(("seed", start.seed.to_string().as_str()));
+        // A folder that is missing, or a disk that is full, is found before an hour of running, not after it.
+        self.write()
+    }
+
+    fn finished(&mut self, report: &Report) -> io::Result<()> {
+        self.suite.add_test_case(case(report));
+        Ok(())
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        self.suite.set_time(Duration::from_millis(summary.wall_ms));
+        self.write()
+    }
+}
+
+impl Junit {
+    fn write(&self) -> io::Result<()> {
+        let mut report = quick_junit::Report::new("polytab");
+        report.add_test_suite(self.suite.clone());
+        let text = report.to_string().map_err(io::Error::other)?;
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&self.path, text)
+    }
+}
+
+fn case(report: &Report) -> TestCase {
+    let text = text(report);
+    let short = report
+        .failures
+        .first()
+        .map(|(_, failure)| failure.message.clone())
+        .or_else(|| report.reason.clone())
+        .unwrap_or_default();
+    let failed = |kind| {
+        let mut status = TestCaseStatus::non_success(kind);
+        status.set_message(short.clone()).set_description(text.clone());
+        status
+    };
+    let status = match report.verdict {
+        Verdict::Passed => TestCaseStatus::success(),
+        Verdict::Flaky => {
+            let mut status = TestCaseStatus::success();
+            let mut rerun = TestRerun::new(NonSuccessKind::Failure);
+            rerun.set_message(short).set_description(text);
+            status.add_rerun(rerun);
+            status
+        }
+        Verdict::Skipped => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(report.reason.clone().unwrap_or_default());
+            status
+        }
+        Verdict::Failed => failed(NonSuccessKind::Failure),
+        Verdict::Broken | Verdict::Interrupted => failed(NonSuccessKind::Error),
+    };
+    let mut case = TestCase::new(report.id.clone(), status);
+    case.set_classname(report.id.split_once('/').map_or("scenarios", |(folder, _)| folder));
+    case.set_time(Duration::from_millis(report.wall_ms));
+    case.add_property(("file", report.path.as_str()));
+    case.add_property(("seed", report.seed.to_string().as_str()));
+    case
+}
+
+fn text(report: &Report) -> String {
+    let failures = report.failures.iter().map(|(what, failure)| one(report, what, failure));
+    failures.collect::<Vec<_>>().join("\n\n")
+}
+
+fn one(report: &Report, what: &str, failure: &Failure) -> String {
+    let mut lines = vec![format!("{}: {what}: {}", place(report, failure), failure.message)];
+    lines.extend(failure.expected.iter().map(|line| format!("  expected  {line}")));
+    lines.extend(failure.seen.iter().map(|line| format!("  seen      {line}")));
+    lines.join("\n")
+}

@@ -1,0 +1,9 @@
+//! Running scenarios: the steps of one, and suites of many.
+
+pub mod error;
+pub mod scenario;
+pub(crate) mod services;
+pub(crate) mod stage;
+pub(crate) mod step;
+pub mod suite;
+pub(crate) mod tabs;

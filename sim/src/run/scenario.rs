@@ -1,0 +1,204 @@
+//! Running one scenario once: set up, steps, tail, standing rules.
+
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::RunError,
+    stage::{Flow, Stage},
+    step::execute_all,
+    tabs,
+};
+use crate::{
+    events::{Event, Failure, Kind, Report, Trouble, Verdict},
+    judge::standing::Run,
+    scenario::model::{Names, Scenario, TabsSettings},
+    snapshot::store::SnapshotMode,
+    target::ClockKind,
+    testbed::bed::{Bed, BedPlan, chain},
+};
+
+/// Short loops that pass after the last step with every tab closed, so that a loop which did not stop shows.
+const TAIL_SHORT_LOOPS: u32 = 2;
+
+/// Runs a scenario on a runtime of its own, so that runs share nothing.
+pub(crate) fn run(
+    scenario: &Arc<Scenario>,
+    plan: &BedPlan,
+    snapshots: SnapshotMode,
+    stop: &CancellationToken,
+) -> Report {
+    let mut report = Report {
+        id: scenario.id(),
+        name: scenario.file.name.value.clone(),
+        path: scenario.source.path.display().to_string(),
+        verdict: Verdict::Passed,
+        reason: None,
+        trouble: None,
+        seed: plan.seed,
+        tries: 1,
+        scenario_ms: 0,
+        wall_ms: 0,
+        failures: Vec::new(),
+        events: Vec::new(),
+    };
+    let missing = scenario
+        .file
+        .requires
+        .iter()
+        .find(|needed| !plan.target.capabilities.contains(needed));
+    if let Some(missing) = missing {
+        report.verdict = Verdict::Skipped;
+        report.reason = Some(format!(
+            "the target cannot do `{}`",
+            crate::target::word(*missing)
+        ));
+        return report;
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "real time is what is wanted: how long a virtual run took"
+    )]
+    let started = std::time::Instant::now();
+    let outcome = match runtime(plan.clock) {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(play(scenario, plan, snapshots, stop));
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Played::broken(format!("no runtime: {error}"), Trouble::Surroundings),
+    };
+    report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report.scenario_ms = outcome.events.last().map_or(0, |event| event.at_ms);
+    report.verdict = outcome.verdict;
+    report.reason = outcome.reason;
+    report.trouble = outcome.trouble;
+    report.failures = outcome.failures;
+    report.events = outcome.events;
+    report
+}
+
+/// The virtual clock needs one thread and no driver for real I/O: whatever tries to use one panics, and is found.
+fn runtime(clock: ClockKind) -> std::io::Result<Runtime> {
+    match clock {
+        ClockKind::Virtual => Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build(),
+        ClockKind::Real => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+    }
+}
+
+struct Played {
+    verdict: Verdict,
+    reason: Option<String>,
+    trouble: Option<Trouble>,
+    failures: Vec<(String, Failure)>,
+    events: Vec<Event>,
+}
+
+impl Played {
+    fn broken(reason: String, trouble: Trouble) -> Self {
+        Self {
+            verdict: Verdict::Broken,
+            reason: Some(reason),
+            trouble: Some(trouble),
+            failures: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn interrupted() -> Self {
+        Self {
+            verdict: Verdict::Interrupted,
+            reason: Some("interrupted".to_owned()),
+            trouble: None,
+            failures: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+}
+
+async fn play(
+    scenario: &Arc<Scenario>,
+    plan: &BedPlan,
+    snapshots: SnapshotMode,
+    stop: &CancellationToken,
+) -> Played {
+    let setting_up = Bed::set_up(scenario, plan);
+    let bed = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Played::interrupted(),
+        bed = setting_up => match bed {
+            Ok(bed) => bed,
+            Err(error) => return Played::broken(chain(&error), error.trouble()),
+        },
+    };
+    let stage = Stage::new(bed, Arc::clone(scenario), snapshots);
+    let played = tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        played = steps_and_tail(&stage) => Some(played),
+    };
+    let mut failures = stage.failures();
+    let mut outcome = match played {
+        None => Played::interrupted(),
+        Some(Err(error)) => Played::broken(chain(&error), error.trouble()),
+        Some(Ok(())) => {
+            failures.extend(standing_rules(&stage, plan));
+            let held = failures.is_empty();
+            Played {
+                verdict: if held { Verdict::Passed } else { Verdict::Failed },
+                reason: None,
+                trouble: None,
+                ..Played::interrupted()
+            }
+        }
+    };
+    outcome.failures = failures;
+    outcome.events = stage.site().recorder.events(<[Event]>::to_vec);
+    outcome
+}
+
+async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
+    let _flow: Flow = execute_all(
+        stage,
+        &stage.scenario.file.steps,
+        (&stage.scenario.source, String::new()),
+    )
+    .await?;
+    let all = stage.scenario.file.tabs.keys().cloned().collect();
+    let everyone = TabsSettings {
+        tabs: Names::Many(all),
+        is_async: false,
+        gap: None,
+        code: None,
+    };
+    stage.bed.open_gates(everyone.tabs.as_slice()).await;
+    tabs::close(stage, &everyone).await?;
+    stage
+        .pass(stage.site().target.intervals.short_loop * TAIL_SHORT_LOOPS)
+        .await;
+    stage.bed.end_pages().await?;
+    match stage.site().recorder.lost() {
+        0 => Ok(()),
+        lost => Err(RunError::TooMuch(lost)),
+    }
+}
+
+fn standing_rules(stage: &Stage, plan: &BedPlan) -> Vec<(String, Failure)> {
+    let events = stage.site().recorder.events(<[Event]>::to_vec);
+    let broken = Run::new(&events, &stage.scenario, &plan.target).judge(&stage.scenario.file.waive);
+    for (rule, failure) in &broken {
+        stage.record(Kind::RuleBroken {
+            rule: rule.name().to_owned(),
+            failure: failure.clone(),
+        });
+    }
+    broken
+        .into_iter()
+        .map(|(rule, failure)| (rule.name().to_owned(), failure))
+        .collect()
+}

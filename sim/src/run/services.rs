@@ -1,0 +1,306 @@
+//! Steps about the services: the world, faults, held answers, people signing in and out, the server's restarts.
+
+use std::time::Duration;
+
+use polytab_mocks::order::{Change, EndHow, FaultAction as MockFault, FaultOrder, HoldOrder};
+use polytab_protocol::topic::Topic;
+use serde_json::Value;
+
+use super::{
+    error::RunError,
+    stage::{Flow, Place, Stage},
+};
+use crate::{
+    events::Kind,
+    judge::pattern::fill,
+    scenario::model::{
+        Emit, Expire, Fault, FaultAction, Hold, Login, Logout, LogoutVia, Restart, RouteRef, Set,
+    },
+    testbed::bed::{DEFAULT_BROWSER, mock_refresh},
+};
+
+type Outcome = Result<Flow, RunError>;
+
+/// How long a server is away at a restart that does not say.
+const USUAL_DOWN: Duration = Duration::from_secs(2);
+/// How long a server may take to drain (scenario time); PROTOCOL A6 and the reference server's own limit lie below.
+const DRAIN: Duration = Duration::from_secs(60);
+
+pub(super) fn set(stage: &Stage, step: &Set, place: &Place) -> Outcome {
+    let change = change(stage, step, place)?;
+    stage.record(Kind::WorldChanged { what: words(&change) });
+    stage
+        .site()
+        .mocks
+        .change(change)
+        .map_err(|error| Stage::wrong(place, error))?;
+    Ok(Flow::On)
+}
+
+fn change(stage: &Stage, step: &Set, place: &Place) -> Result<Change, RunError> {
+    let bindings = stage.site().recorder.judge(|record| record.bindings.clone());
+    let filled = |value: &Value| {
+        fill(value, &bindings).map_err(|name| Stage::wrong(place, format!("`${{{name}}}` has no value yet")))
+    };
+    let sessions = step
+        .sessions
+        .as_ref()
+        .map(|items| items.iter().map(filled).collect::<Result<_, _>>());
+    let graph = step.graph.as_ref().map(|graph| {
+        graph
+            .iter()
+            .map(|(project, status)| Ok((project.clone(), filled(status)?)))
+            .collect::<Result<_, _>>()
+    });
+    // The only user needs no naming.
+    let only = stage
+        .scenario
+        .file
+        .users
+        .keys()
+        .next()
+        .filter(|_| stage.scenario.file.users.len() == 1);
+    Ok(Change {
+        user: step.user.as_ref().or(only).cloned(),
+        sessions: sessions.transpose()?,
+        servers: step.servers.clone(),
+        graph: graph.transpose()?,
+        projects: step.projects.clone(),
+        refresh: step.refresh.map(mock_refresh),
+        access_token: None,
+    })
+}
+
+fn words(change: &Change) -> String {
+    let whose = change
+        .user
+        .as_ref()
+        .map_or_else(String::new, |user| format!("{user}: "));
+    let mut parts = Vec::new();
+    parts.extend(
+        change
+            .sessions
+            .as_ref()
+            .map(|all| format!("{} sessions", all.len())),
+    );
+    parts.extend(
+        change
+            .servers
+            .as_ref()
+            .map(|all| format!("{} servers", all.len())),
+    );
+    parts.extend(
+        change
+            .graph
+            .iter()
+            .flatten()
+            .map(|(project, status)| format!("graph {project}: {status}")),
+    );
+    parts.extend(
+        change
+            .projects
+            .as_ref()
+            .map(|projects| format!("projects {projects:?}")),
+    );
+    parts.extend(change.refresh.map(|refresh| format!("refreshes {refresh:?}")));
+    format!("{whose}{}", parts.join(", "))
+}
+
+pub(super) fn emit(stage: &Stage, step: &Emit, place: &Place) -> Outcome {
+    let bindings = stage.site().recorder.judge(|record| record.bindings.clone());
+    let filled = |value| {
+        fill(value, &bindings).map_err(|name| Stage::wrong(place, format!("`${{{name}}}` has no value yet")))
+    };
+    let topic = step.topic.clone().into();
+    let topic = filled(&topic)?;
+    let topic: Topic = topic
+        .as_str()
+        .unwrap_or("")
+        .parse()
+        .map_err(|error| Stage::wrong(place, format!("`{topic}` is no topic: {error}")))?;
+    let payload = filled(&step.json)?;
+    stage
+        .site()
+        .mocks
+        .emit(topic, payload)
+        .map_err(|error| Stage::wrong(place, error))?;
+    Ok(Flow::On)
+}
+
+pub(super) fn fault(stage: &Stage, step: &Fault, place: &Place) -> Outcome {
+    let order = FaultOrder {
+        route: step.route.value.clone(),
+        user: step.user.clone(),
+        action: action(stage, &step.action),
+        times: step.times,
+        duration: step.duration.map(|window| stage.scenario_time(window)),
+    };
+    changed(stage, &step.route.value, format!("fault: {:?}", step.action));
+    stage
+        .site()
+        .mocks
+        .arm(order)
+        .map_err(|error| Stage::wrong(place, error))?;
+    Ok(Flow::On)
+}
+
+fn action(stage: &Stage, action: &FaultAction) -> MockFault {
+    match action {
+        FaultAction::Status(status) => MockFault::Status(*status),
+        FaultAction::Delay(window) => MockFault::Delay(stage.scenario_time(*window)),
+        FaultAction::Hang => MockFault::Hang,
+        FaultAction::Reset => MockFault::Reset,
+        FaultAction::Truncate => MockFault::Truncate,
+        FaultAction::Malformed => MockFault::Malformed,
+        FaultAction::Empty => MockFault::Empty,
+        FaultAction::Reorder => MockFault::Reorder,
+        FaultAction::DropStreams => MockFault::DropStreams,
+    }
+}
+
+pub(super) fn heal(stage: &Stage, route: &RouteRef, place: &Place) -> Outcome {
+    changed(stage, name(route), "healed".to_owned());
+    stage
+        .site()
+        .mocks
+        .heal(name(route))
+        .map_err(|error| Stage::wrong(place, error))?;
+    Ok(Flow::On)
+}
+
+pub(super) fn hold(stage: &Stage, step: &Hold, place: &Place) -> Outcome {
+    let order = HoldOrder {
+        route: step.route.value.clone(),
+        user: step.user.clone(),
+        times: step.times,
+    };
+    changed(stage, &step.route.value, "answers held".to_owned());
+    stage
+        .site()
+        .mocks
+        .hold(order)
+        .map_err(|error| Stage::wrong(place, error))?;
+    Ok(Flow::On)
+}
+
+pub(super) fn release(stage: &Stage, route: &RouteRef, place: &Place) -> Outcome {
+    changed(stage, name(route), "answers released".to_owned());
+    stage
+        .site()
+        .mocks
+        .release(name(route))
+        .map_err(|error| Stage::wrong(place, error))?;
+    Ok(Flow::On)
+}
+
+pub(super) async fn login(stage: &Stage, step: &Login, place: &Place) -> Outcome {
+    let mocks = &stage.site().mocks;
+    let user = step.user.clone();
+    let change = Change {
+        user: Some(user.clone()),
+        refresh: step.refresh.map(mock_refresh),
+        access_token: step.access_token.map(|lifespan| lifespan.0),
+        ..Change::default()
+    };
+    mocks.change(change).map_err(|error| Stage::wrong(place, error))?;
+    match stage.bed.sign_in(&user, browser(step.browser.as_ref())).await {
+        Ok(()) => Ok(Flow::On),
+        Err(problem) => Ok(stage.fail(place, None, format!("{user} could not sign in: {problem}"))),
+    }
+}
+
+pub(super) async fn logout(stage: &Stage, step: &Logout, place: &Place) -> Outcome {
+    let browser = browser(step.browser.as_ref());
+    let via = match step.via {
+        LogoutVia::Backchannel => "back-channel",
+        LogoutVia::Browser => "browser",
+        LogoutVia::Silent => "nothing",
+    };
+    stage.record(Kind::SignedOut {
+        user: step.user.clone(),
+        browser: browser.to_owned(),
+        via: via.to_owned(),
+    });
+    let mocks = &stage.site().mocks;
+    match step.via {
+        LogoutVia::Browser => match stage.bed.visit_logout(&step.user, browser).await {
+            Ok(()) => Ok(Flow::On),
+            Err(problem) => Ok(stage.fail(
+                place,
+                None,
+                format!("{} could not sign out: {problem}", step.user),
+            )),
+        },
+        LogoutVia::Backchannel => end(
+            mocks.end_session(&step.user, browser, EndHow::Backchannel).await,
+            place,
+        ),
+        LogoutVia::Silent => end(
+            mocks.end_session(&step.user, browser, EndHow::Silent).await,
+            place,
+        ),
+    }
+}
+
+pub(super) async fn expire(stage: &Stage, step: &Expire, place: &Place) -> Outcome {
+    let browser = browser(step.browser.as_ref());
+    stage.record(Kind::SignedOut {
+        user: step.user.clone(),
+        browser: browser.to_owned(),
+        via: "expiry".to_owned(),
+    });
+    end(
+        stage
+            .site()
+            .mocks
+            .end_session(&step.user, browser, EndHow::Silent)
+            .await,
+        place,
+    )
+}
+
+fn end<E: std::fmt::Display>(ended: Result<(), E>, place: &Place) -> Outcome {
+    ended
+        .map(|()| Flow::On)
+        .map_err(|error| Stage::wrong(place, error))
+}
+
+pub(super) async fn restart(stage: &Stage, step: &Restart) -> Outcome {
+    let mut server = stage.bed.server.lock().await;
+    // Without a server of ours the scenario was skipped: it `requires: [restart]`.
+    let Some(server) = server.as_mut() else {
+        return Ok(Flow::On);
+    };
+    if step.graceful {
+        stage.record(Kind::Server {
+            state: "draining".to_owned(),
+        });
+        server.drain(stage.site().patience(DRAIN)).await;
+    } else {
+        server.crash().await;
+    }
+    stage.record(Kind::Server {
+        state: "stopped".to_owned(),
+    });
+    stage.pass(step.down.map_or(USUAL_DOWN, |span| span.0)).await;
+    server.start(step.version.as_deref()).await?;
+    stage.record(Kind::Server {
+        state: "started".to_owned(),
+    });
+    Ok(Flow::On)
+}
+
+fn browser(name: Option<&String>) -> &str {
+    name.map_or(DEFAULT_BROWSER, String::as_str)
+}
+
+fn name(route: &RouteRef) -> &str {
+    &route.route.value
+}
+
+fn changed(stage: &Stage, route: &str, what: String) {
+    stage.record(Kind::FaultChanged {
+        route: route.to_owned(),
+        what,
+    });
+}

@@ -1,0 +1,199 @@
+//! Running many scenarios: several at once, tried again, in one order whoever finishes first.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpStream,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use polytab_seams::Seams;
+use tokio_util::sync::CancellationToken;
+
+use super::{error::RunError, scenario};
+use crate::{
+    events::{Report, Verdict},
+    scenario::model::Scenario,
+    snapshot::store::SnapshotMode,
+    target::{ClockKind, Target},
+    testbed::{
+        bed::{BedPlan, facts},
+        mocks::MockHosts,
+    },
+};
+
+/// How long a target's port may take to answer before it counts as unreachable.
+const REACH: Duration = Duration::from_secs(5);
+
+/// How a suite is run.
+#[derive(Clone, Debug)]
+pub struct SuiteOptions {
+    /// The server under test.
+    pub target: Target,
+    /// The clock.
+    pub clock: ClockKind,
+    /// The seed of the first run of each scenario.
+    pub seed: u64,
+    /// How many scenarios run at once; always one against a server that is not ours, as they share it.
+    pub jobs: NonZeroUsize,
+    /// How often each scenario is run, each time with the next seed.
+    pub repeat: u32,
+    /// How often a failed scenario is tried again.
+    pub retries: u32,
+    /// Begin no scenario after one failed.
+    pub fail_fast: bool,
+    /// Ports of the mocks beside a server that is not ours: Keycloak, backend, GitLab, control API.
+    pub mock_ports: [u16; 4],
+    /// What happens with snapshots.
+    pub snapshots: SnapshotMode,
+}
+
+/// Runs scenarios. `finished` is called once per run, in the order of `scenarios`, as soon as all before it are done.
+///
+/// Cancelling `stop` ends what runs; those runs are reported as interrupted, those not begun are left out.
+///
+/// # Errors
+///
+/// When the target cannot be reached or a port of the mocks is taken: nothing has run then.
+pub fn run(
+    scenarios: &[Arc<Scenario>],
+    options: &SuiteOptions,
+    stop: &CancellationToken,
+    finished: &mut dyn FnMut(&Report),
+) -> Result<(), RunError> {
+    let runs: Vec<_> = scenarios
+        .iter()
+        .flat_map(|scenario| (0..options.repeat).map(move |nth| (scenario, options.seed + u64::from(nth))))
+        .collect();
+    let foreign = Foreign::set_up(options)?;
+    let jobs = if foreign.is_some() {
+        1
+    } else {
+        options.jobs.get().min(runs.len())
+    };
+    let hosts = foreign.as_ref().map(|foreign| Arc::clone(&foreign.hosts));
+    let next = AtomicUsize::new(0);
+    let over = CancellationToken::new();
+    let (sender, reports) = mpsc::sync_channel(jobs.max(1));
+    std::thread::scope(|threads| {
+        for _ in 0..jobs {
+            let (sender, hosts) = (sender.clone(), hosts.clone());
+            let (runs, next, over) = (&runs, &next, &over);
+            threads.spawn(move || {
+                while !stop.is_cancelled() && !over.is_cancelled() {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((scenario, seed)) = runs.get(nth) else {
+                        return;
+                    };
+                    let plan = BedPlan {
+                        target: options.target.clone(),
+                        clock: options.clock,
+                        seed: *seed,
+                        hosts: hosts.clone(),
+                    };
+                    let report = tried(scenario, &plan, options, stop);
+                    if options.fail_fast && matches!(report.verdict, Verdict::Failed | Verdict::Broken) {
+                        over.cancel();
+                    }
+                    // The receiver outlives every sender.
+                    sender.send((nth, report)).ok();
+                }
+            });
+        }
+        drop(sender);
+        in_order(&reports, finished);
+    });
+    Ok(())
+}
+
+/// Hands reports on in the order of their runs.
+fn in_order(reports: &mpsc::Receiver<(usize, Report)>, finished: &mut dyn FnMut(&Report)) {
+    let mut early = BTreeMap::new();
+    let mut due = 0;
+    for (nth, report) in reports {
+        early.insert(nth, report);
+        while let Some(report) = early.remove(&due) {
+            finished(&report);
+            due += 1;
+        }
+    }
+    // After a stop some runs were never begun: what finished behind them is handed on all the same.
+    early.values().for_each(finished);
+}
+
+fn tried(
+    scenario: &Arc<Scenario>,
+    plan: &BedPlan,
+    options: &SuiteOptions,
+    stop: &CancellationToken,
+) -> Report {
+    let mut report = scenario::run(scenario, plan, options.snapshots, stop);
+    for tries in 2..=options.retries + 1 {
+        if report.verdict != Verdict::Failed {
+            break;
+        }
+        let first = std::mem::take(&mut report.failures);
+        report = scenario::run(scenario, plan, options.snapshots, stop);
+        report.tries = tries;
+        if report.verdict == Verdict::Passed {
+            report.verdict = Verdict::Flaky;
+            report.failures = first;
+        }
+    }
+    report
+}
+
+/// What stands beside a server that is not ours: mocks on fixed ports, on a runtime of their own.
+struct Foreign {
+    hosts: Arc<MockHosts>,
+    /// Ends the mocks when dropped.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Foreign {
+    fn set_up(options: &SuiteOptions) -> Result<Option<Self>, RunError> {
+        let Some(url) = &options.target.url else {
+            return Ok(None);
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|source| RunError::Unreachable {
+                url: url.to_string(),
+                source,
+            })?;
+        // The mocks come first: a server may look for its identity provider before it listens.
+        let hosts = runtime.block_on(MockHosts::on_ports(
+            options.mock_ports,
+            &facts(&options.target, url),
+            Seams::system(),
+        ))?;
+        let unreachable = |source| RunError::Unreachable {
+            url: url.to_string(),
+            source,
+        };
+        let addresses = url.socket_addrs(|| None).map_err(unreachable)?;
+        let reached = addresses
+            .iter()
+            .map(|address| TcpStream::connect_timeout(address, REACH));
+        let mut last = std::io::Error::other("its name has no address");
+        for attempt in reached {
+            match attempt {
+                Ok(_) => {
+                    return Ok(Some(Self {
+                        hosts: Arc::new(hosts),
+                        _runtime: runtime,
+                    }));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(unreachable(last))
+    }
+}

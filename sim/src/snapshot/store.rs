@@ -1,0 +1,160 @@
+//! Snapshots on disk: beside the scenario, as accepted (`.snap`) or waiting for review (`.snap.new`).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::scenario::model::Scenario;
+
+/// Ending of an accepted snapshot.
+const ACCEPTED: &str = "snap";
+/// Ending of one that waits for review.
+const WAITING: &str = "snap.new";
+/// How deep folders are searched for waiting snapshots; links to folders are not followed.
+const FOLDERS: usize = 16;
+
+/// What happens with snapshots that are missing or differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// What was seen is written beside the scenario, for review. A missing snapshot is then no failure.
+    Write,
+    /// Nothing is written: as in a pipeline.
+    Check,
+}
+
+/// Where the snapshot of this name of a scenario stands: `reload-storm.after.snap`, with the matrix row before the
+/// name if there is one.
+pub fn path(scenario: &Scenario, name: &str) -> PathBuf {
+    let file = scenario.source.path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = file.split('.').next().unwrap_or_default();
+    let row: String = scenario
+        .row
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_=".contains(c) { c } else { '_' })
+        .collect();
+    let parts: Vec<_> = [stem, &row, name, ACCEPTED].into_iter().filter(|part| !part.is_empty()).collect();
+    scenario.source.path.with_file_name(parts.join("."))
+}
+
+/// The accepted snapshot.
+///
+/// # Errors
+///
+/// When there is one that cannot be read.
+pub fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where what was seen waits for review.
+pub fn waiting_path(path: &Path) -> PathBuf {
+    path.with_extension(WAITING)
+}
+
+/// Lets what was seen wait for review.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_waiting(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(waiting_path(path), text)
+}
+
+/// What was seen is as accepted: nothing waits any more.
+///
+/// # Errors
+///
+/// When what waits cannot be removed.
+pub fn discard_waiting(path: &Path) -> io::Result<()> {
+    match fs::remove_file(waiting_path(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Accepts what waits.
+///
+/// # Errors
+///
+/// When it cannot be moved to its place.
+pub fn accept(path: &Path) -> io::Result<()> {
+    fs::rename(waiting_path(path), path)
+}
+
+/// A snapshot that is accepted or waits for review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it stands once accepted.
+    pub path: PathBuf,
+    /// Whether one was accepted.
+    pub is_accepted: bool,
+    /// Whether another waits for review.
+    pub is_waiting: bool,
+}
+
+/// All snapshots in these files and folders, in order.
+///
+/// # Errors
+///
+/// When a folder cannot be read.
+pub fn find(paths: &[PathBuf]) -> io::Result<Vec<Stored>> {
+    let mut found = std::collections::BTreeMap::new();
+    for path in paths {
+        search(path, FOLDERS, &mut found)?;
+    }
+    Ok(found.into_values().collect())
+}
+
+fn search(
+    path: &Path,
+    depth: usize,
+    found: &mut std::collections::BTreeMap<PathBuf, Stored>,
+) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            if depth > 0 {
+                search(&entry?.path(), depth - 1, found)?;
+            }
+        }
+        return Ok(());
+    }
+    let text = path.to_string_lossy();
+    let accepted = |path: &Path| Stored {
+        path: path.to_owned(),
+        is_accepted: false,
+        is_waiting: false,
+    };
+    if let Some(stem) = text.strip_suffix(".new").filter(|stem| stem.ends_with(".snap")) {
+        let path = PathBuf::from(stem);
+        found.entry(path.clone()).or_insert_with(|| accepted(&path)).is_waiting = true;
+    } else if text.ends_with(".snap") {
+        found.entry(path.to_owned()).or_insert_with(|| accepted(path)).is_accepted = true;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_can_be_found_and_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("a.x.snap"), folder.path().join("a.y.snap"));
+        fs::write(&old, "1").unwrap();
+        write_waiting(&new, "2").unwrap();
+
+        let found = find(&[folder.path().to_owned()]).unwrap();
+        accept(&new).unwrap();
+
+        let states: Vec<_> = found.iter().map(|stored| (stored.is_accepted, stored.is_waiting)).collect();
+        assert_eq!(states, [(true, false), (false, true)]);
+        assert_eq!(read(&new).unwrap().as_deref(), Some("2"));
+        assert_eq!(read(&waiting_path(&new)).unwrap(), None);
+        discard_waiting(&new).unwrap();
+    }
+}

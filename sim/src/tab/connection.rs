@@ -1,0 +1,147 @@
+//! One WebSocket of one tab: connecting, and what the ends of it mean.
+
+use std::{io, time::Duration};
+
+use http::{HeaderValue, Request, StatusCode, header};
+use polytab_seams::net::Dial;
+use thiserror::Error;
+use tokio::time::timeout;
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        self, Message, client::IntoClientRequest, error::CapacityError, protocol::WebSocketConfig,
+    },
+};
+use url::Url;
+
+use super::gate::{Gate, Gated};
+use crate::events::Closer;
+
+/// The largest message a tab takes; a browser has no such limit, a test must.
+const MESSAGE_BYTES: usize = 4 << 20;
+
+pub(crate) type Socket = WebSocketStream<Gated>;
+
+/// What a tab shows when it connects.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) url: Url,
+    pub(crate) origin: String,
+    pub(crate) cookie: Option<String>,
+}
+
+/// Why a tab could not connect.
+#[derive(Debug, Error)]
+pub(crate) enum Refusal {
+    #[error("the machine is offline")]
+    Offline,
+    #[error("connection refused")]
+    Unreachable(#[source] io::Error),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("answered {0}")]
+    Status(StatusCode),
+    #[error("the answer is no WebSocket handshake")]
+    Handshake(#[source] Box<tungstenite::Error>),
+}
+
+impl Refusal {
+    /// The status of the HTTP answer, if there was one.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status(status) => Some(status.as_u16()),
+            Self::Offline | Self::Unreachable(_) | Self::TimedOut(_) | Self::Handshake(_) => None,
+        }
+    }
+}
+
+/// Opens a WebSocket as a browser does.
+pub(crate) async fn connect(
+    dial: &dyn Dial,
+    credentials: &Credentials,
+    gate: Gate,
+    patience: Duration,
+) -> Result<Socket, Refusal> {
+    if gate.is_shut() {
+        return Err(Refusal::Offline);
+    }
+    let handshake = async {
+        let host = credentials.url.host_str().unwrap_or("");
+        let port = credentials.url.port_or_known_default().unwrap_or(80);
+        let stream = dial.dial(host, port).await.map_err(Refusal::Unreachable)?;
+        let request = request(credentials)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(4096)
+            .max_message_size(Some(MESSAGE_BYTES))
+            .max_frame_size(Some(MESSAGE_BYTES));
+        match client_async_with_config(request, Gated::new(stream, gate), Some(config)).await {
+            Ok((socket, _)) => Ok(socket),
+            Err(tungstenite::Error::Http(answer)) => Err(Refusal::Status(answer.status())),
+            Err(error) => Err(Refusal::Handshake(Box::new(error))),
+        }
+    };
+    timeout(patience, handshake)
+        .await
+        .unwrap_or(Err(Refusal::TimedOut(patience)))
+}
+
+fn request(credentials: &Credentials) -> Result<Request<()>, Refusal> {
+    let mut request = credentials
+        .url
+        .as_str()
+        .into_client_request()
+        .map_err(|error| Refusal::Handshake(Box::new(error)))?;
+    let mut put = |name, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            request.headers_mut().insert(name, value);
+        }
+    };
+    put(header::ORIGIN, &credentials.origin);
+    if let Some(cookie) = &credentials.cookie {
+        put(header::COOKIE, cookie);
+    }
+    Ok(request)
+}
+
+/// How a WebSocket ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+    pub(crate) by: Closer,
+}
+
+impl Ended {
+    /// The connection broke without a close frame.
+    pub(crate) fn broken() -> Self {
+        Self {
+            code: 1006,
+            reason: String::new(),
+            by: Closer::Network,
+        }
+    }
+
+    /// What a read that gave no message means; `None` if it gave one.
+    pub(crate) fn from_read(read: Option<&Result<Message, tungstenite::Error>>) -> Option<Self> {
+        match read {
+            Some(Ok(Message::Close(Some(frame)))) => Some(Self {
+                code: frame.code.into(),
+                reason: frame.reason.to_string(),
+                by: Closer::Server,
+            }),
+            // A close frame without a code is 1005 to a browser (RFC 6455 §7.1.5).
+            Some(Ok(Message::Close(None))) => Some(Self {
+                code: 1005,
+                reason: String::new(),
+                by: Closer::Server,
+            }),
+            Some(Ok(_)) => None,
+            Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => Some(Self {
+                code: 1009,
+                reason: format!("the server sent more than {MESSAGE_BYTES} bytes at once"),
+                by: Closer::Tab,
+            }),
+            Some(Err(_)) | None => Some(Self::broken()),
+        }
+    }
+}

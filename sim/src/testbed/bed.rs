@@ -1,0 +1,533 @@
+//! One testbed: set up for a scenario, worked on by its steps, torn down with the run.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use polytab_mocks::{
+    Mocks,
+    config::MocksConfig,
+    order::{Refresh as MockRefresh, UserSpec},
+};
+use polytab_seams::{
+    Seams,
+    clock::Clock,
+    net::{Dial, TcpDial},
+    random::Random,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use url::Url;
+
+use super::{
+    mocks::{MockHosts, TargetFacts, observe},
+    network::{Network, Travel},
+    recorder::Recorder,
+    server::{Place, ServerProcess},
+    site::Site,
+};
+use crate::{
+    events::Kind,
+    judge::record::Record,
+    run::error::RunError,
+    scenario::model::{Capability, Cookie, Refresh, Scenario, Tab, TabState, User},
+    tab::{
+        browser::Browser,
+        connection::Credentials,
+        gate::Gate,
+        habits::Habits,
+        page::{self, ORDERS, Order, PageSpec},
+    },
+    target::{ClockKind, Target},
+};
+
+/// The first moment of every virtual run.
+const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
+/// The browser of a tab that names none.
+pub(crate) const DEFAULT_BROWSER: &str = "default";
+/// How long a page of the target may take to answer a browser (scenario time).
+const BROWSER_PATIENCE: Duration = Duration::from_secs(30);
+/// A value that names no login session.
+const UNKNOWN_COOKIE: &str = "00000000-0000-4000-8000-000000000000";
+
+/// What a run is to be made of.
+#[derive(Clone, Debug)]
+pub(crate) struct BedPlan {
+    /// The server under test.
+    pub target: Target,
+    /// The clock.
+    pub clock: ClockKind,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Mocks that already listen, beside a target that is not ours.
+    pub hosts: Option<Arc<MockHosts>>,
+}
+
+/// One testbed.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    pub(crate) site: Arc<Site>,
+    pub(crate) server: tokio::sync::Mutex<Option<ServerProcess>>,
+    scenario: Arc<Scenario>,
+    browsers: tokio::sync::Mutex<BTreeMap<(String, String), Browser>>,
+    tabs: Mutex<BTreeMap<String, TabHandle>>,
+    pages: Mutex<JoinSet<()>>,
+    ws_url: Url,
+    http_base: Url,
+    _own_hosts: Option<MockHosts>,
+}
+
+/// A tab between steps.
+#[derive(Debug)]
+struct TabHandle {
+    gate: Gate,
+    lives: Arc<AtomicU32>,
+    state: TabState,
+    page: Option<mpsc::Sender<Order>>,
+}
+
+impl Bed {
+    /// Sets everything up for `scenario` and signs everybody in; scenario time begins at the end of it.
+    pub(crate) async fn set_up(scenario: &Arc<Scenario>, plan: &BedPlan) -> Result<Self, RunError> {
+        let patterns = scenario
+            .file
+            .ignore
+            .iter()
+            .map(|pattern| pattern.value.clone())
+            .collect();
+        let record = Record::new(scenario.file.tabs.keys().cloned(), patterns);
+        let recorder = Recorder::new(record, plan.target.speed);
+        let random = Random::seeded(seed_of(plan.seed, scenario));
+        let ground = match (plan.clock, &plan.target.url) {
+            (ClockKind::Virtual, _) => virtual_ground(scenario, plan, &random),
+            (ClockKind::Real, None) => tcp_ground(scenario, plan, &random).await?,
+            (ClockKind::Real, Some(url)) => foreign_ground(plan, url, &random).await?,
+        };
+        observe(&ground.mocks, &recorder);
+        let site = Site {
+            recorder,
+            dial: ground.tab_dial,
+            target: plan.target.clone(),
+            mocks: ground.mocks,
+            clock: ground.clock,
+            cookies: Mutex::default(),
+        };
+        let bed = Self {
+            site: Arc::new(site),
+            server: tokio::sync::Mutex::new(ground.server),
+            scenario: Arc::clone(scenario),
+            browsers: tokio::sync::Mutex::default(),
+            tabs: Mutex::new(handles(scenario)),
+            pages: Mutex::default(),
+            http_base: http_base(&ground.ws_url),
+            ws_url: ground.ws_url,
+            _own_hosts: ground.own_hosts,
+        };
+        if let Some(server) = bed.server.lock().await.as_mut() {
+            server.start(None).await?;
+        }
+        bed.people().await?;
+        bed.site.recorder.start();
+        Ok(bed)
+    }
+
+    /// Puts the users into the world and signs each of their browsers in.
+    async fn people(&self) -> Result<(), RunError> {
+        for (name, user) in &self.scenario.file.users {
+            let put = self.site.mocks.put_user(name, user_spec(name, &user.value));
+            put.map_err(|error| RunError::Step {
+                line: self.scenario.source.line_column(user.at.start).0,
+                problem: error.to_string(),
+            })?;
+        }
+        let mut browsers: Vec<_> = self
+            .scenario
+            .file
+            .tabs
+            .values()
+            .filter(|tab| tab.value.cookie == Cookie::Own)
+            .map(|tab| (tab.value.user.clone(), browser_of(&tab.value)))
+            .collect();
+        browsers.sort();
+        browsers.dedup();
+        for (user, browser) in browsers {
+            self.sign_in(&user, &browser)
+                .await
+                .map_err(|problem| RunError::SignIn { user, problem })?;
+        }
+        Ok(())
+    }
+
+    /// Signs a user in, in a browser.
+    pub(crate) async fn sign_in(&self, user: &str, browser: &str) -> Result<(), String> {
+        let mut browsers = self.browsers.lock().await;
+        let key = (user.to_owned(), browser.to_owned());
+        let patience = self.site.patience(BROWSER_PATIENCE);
+        let window = browsers
+            .entry(key)
+            .or_insert_with(|| Browser::new(browser, Arc::clone(&self.site.dial), patience));
+        let start = self
+            .http_base
+            .join(&self.site.target.login)
+            .map_err(|error| error.to_string())?;
+        let result = window
+            .sign_in(&start, user, &password(user))
+            .await
+            .map_err(|error| chain(&error));
+        let secrets = window.secrets();
+        drop(browsers);
+        self.site
+            .cookies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(secrets);
+        let (user, browser) = (user.to_owned(), browser.to_owned());
+        self.site.record(match &result {
+            Ok(()) => Kind::SignedIn { user, browser },
+            Err(problem) => Kind::SignInFailed {
+                user,
+                browser,
+                problem: problem.clone(),
+            },
+        });
+        result
+    }
+
+    /// Lets a browser visit the target's sign-out page.
+    pub(crate) async fn visit_logout(&self, user: &str, browser: &str) -> Result<(), String> {
+        let url = self
+            .http_base
+            .join(&self.site.target.logout)
+            .map_err(|error| error.to_string())?;
+        let mut browsers = self.browsers.lock().await;
+        let Some(window) = browsers.get_mut(&(user.to_owned(), browser.to_owned())) else {
+            return Err(format!("`{user}` is not signed in, in browser `{browser}`"));
+        };
+        window.visit(&url).await.map_err(|error| chain(&error))
+    }
+
+    /// Loads a page in a tab; whatever page was there is forgotten (it must have been left).
+    pub(crate) async fn load_page(&self, name: &str) {
+        let Some(tab) = self.scenario.file.tabs.get(name).map(|tab| &tab.value) else {
+            return;
+        };
+        let credentials = self.credentials(tab).await;
+        let (sender, orders) = mpsc::channel(ORDERS);
+        let spec = {
+            let mut tabs = self.tabs();
+            let Some(handle) = tabs.get_mut(name) else { return };
+            handle.page = Some(sender);
+            PageSpec {
+                tab: name.to_owned(),
+                credentials,
+                habits: Habits::of(self.scenario.client_of(tab)),
+                state: handle.state,
+                gate: handle.gate.clone(),
+                lives: Arc::clone(&handle.lives),
+            }
+        };
+        self.pages()
+            .spawn(page::run(Arc::clone(&self.site), spec, orders));
+    }
+
+    /// Gives a tab's page an order; says whether there is a page to obey.
+    pub(crate) async fn order(&self, name: &str, order: Order) -> bool {
+        let page = self.tabs().get(name).and_then(|handle| handle.page.clone());
+        match page {
+            Some(page) => page.send(order).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Whether the tab is looked at, from now on and for its next pages.
+    pub(crate) fn set_state(&self, name: &str, state: TabState) {
+        if let Some(handle) = self.tabs().get_mut(name) {
+            handle.state = state;
+        }
+    }
+
+    /// The gate in the tab's connection.
+    pub(crate) fn gate(&self, name: &str) -> Option<Gate> {
+        self.tabs().get(name).map(|handle| handle.gate.clone())
+    }
+
+    /// How many connections the tab has begun.
+    pub(crate) fn lives(&self, name: &str) -> u32 {
+        self.tabs().get(name).map_or(0, |handle| {
+            handle.lives.load(std::sync::atomic::Ordering::Relaxed)
+        })
+    }
+
+    /// Lets every tab have its network again and go on, so that it can be left in order.
+    pub(crate) async fn open_gates(&self, names: &[String]) {
+        for name in names {
+            if let Some(gate) = self.gate(name) {
+                gate.open();
+            }
+            self.order(name, Order::Thaw).await;
+        }
+    }
+
+    /// Ends every page at once; a page that panicked is reported.
+    pub(crate) async fn end_pages(&self) -> Result<(), RunError> {
+        for handle in self.tabs().values_mut() {
+            handle.page = None;
+        }
+        let mut pages = std::mem::take(&mut *self.pages());
+        let deadline = tokio::time::Instant::now() + self.site.patience(Duration::from_mins(1));
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, pages.join_next()).await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                return Err(RunError::Panicked(error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn credentials(&self, tab: &Tab) -> Credentials {
+        let browsers = self.browsers.lock().await;
+        let window = browsers.get(&(tab.user.clone(), browser_of(tab)));
+        let own = window.and_then(|window| window.cookies_for(&self.http_base));
+        let cookie = match tab.cookie {
+            Cookie::Own => own,
+            Cookie::None => None,
+            // The name of the cookie is the target's affair: every cookie keeps its name and loses its value.
+            Cookie::Unknown => Some(own.map_or_else(
+                || format!("_renku_session={UNKNOWN_COOKIE}"),
+                |own| own.split("; ").map(unknown).collect::<Vec<_>>().join("; "),
+            )),
+        };
+        let origin = tab
+            .origin
+            .clone()
+            .unwrap_or_else(|| self.http_base.origin().ascii_serialization());
+        Credentials {
+            url: self.ws_url.clone(),
+            origin,
+            cookie,
+        }
+    }
+
+    fn tabs(&self) -> MutexGuard<'_, BTreeMap<String, TabHandle>> {
+        self.tabs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pages(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a run takes place.
+struct Ground {
+    mocks: Mocks,
+    own_hosts: Option<MockHosts>,
+    tab_dial: Arc<dyn Dial>,
+    clock: Clock,
+    server: Option<ServerProcess>,
+    ws_url: Url,
+}
+
+fn virtual_ground(scenario: &Scenario, plan: &BedPlan, random: &Random) -> Ground {
+    let travel = Travel {
+        latency: Duration::from_millis(1),
+        jitter: Duration::from_millis(2),
+        random: random.clone(),
+    };
+    let network = Network::new(travel);
+    let clock = Clock::derived(EPOCH, 1);
+    let seams = |host: &str| Seams {
+        clock: clock.clone(),
+        random: random.clone(),
+        dial: network.dial_from(host),
+    };
+    let ws_url = Url::parse("ws://server/ui-server/ws").expect("the URL is fixed");
+    let hosts = MockHosts::on_network(&network, &facts(&plan.target, &ws_url), seams("mocks"));
+    let settings = settings(scenario, &hosts, &ws_url);
+    let place = Place::Virtual(network.clone());
+    let server = ServerProcess::new(place, settings, plan.target.speed, seams("server"));
+    Ground {
+        mocks: hosts.mocks.clone(),
+        own_hosts: Some(hosts),
+        tab_dial: network.dial_from("tabs"),
+        server: Some(server),
+        ws_url,
+        clock,
+    }
+}
+
+async fn tcp_ground(scenario: &Scenario, plan: &BedPlan, random: &Random) -> Result<Ground, RunError> {
+    let clock = Clock::derived(EPOCH, plan.target.speed);
+    let seams = Seams {
+        clock: clock.clone(),
+        random: random.clone(),
+        dial: Arc::new(TcpDial),
+    };
+    let port = free_port().await?;
+    let ws_url = Url::parse(&format!("ws://127.0.0.1:{port}/ui-server/ws")).expect("an address makes a URL");
+    let hosts = MockHosts::on_ports([0; 4], &facts(&plan.target, &ws_url), seams.clone()).await?;
+    let settings = settings(scenario, &hosts, &ws_url);
+    let server = ServerProcess::new(Place::Tcp(port), settings, plan.target.speed, seams);
+    Ok(Ground {
+        mocks: hosts.mocks.clone(),
+        own_hosts: Some(hosts),
+        tab_dial: Arc::new(TcpDial),
+        server: Some(server),
+        ws_url,
+        clock,
+    })
+}
+
+async fn foreign_ground(plan: &BedPlan, url: &Url, random: &Random) -> Result<Ground, RunError> {
+    let clock = Clock::derived(EPOCH, plan.target.speed);
+    let seams = Seams {
+        clock: clock.clone(),
+        random: random.clone(),
+        dial: Arc::new(TcpDial),
+    };
+    let (mocks, own_hosts) = match &plan.hosts {
+        Some(hosts) => {
+            hosts.mocks.reset(seams);
+            (hosts.mocks.clone(), None)
+        }
+        None => {
+            let hosts = MockHosts::on_ports([0; 4], &facts(&plan.target, url), seams).await?;
+            (hosts.mocks.clone(), Some(hosts))
+        }
+    };
+    let tab_dial: Arc<dyn Dial> = Arc::new(TcpDial);
+    Ok(Ground {
+        mocks,
+        own_hosts,
+        tab_dial,
+        clock,
+        server: None,
+        ws_url: url.clone(),
+    })
+}
+
+/// A port of the loopback that was free a moment ago: the server's address must be known before it starts, and stay
+/// the same over its restarts.
+async fn free_port() -> Result<u16, RunError> {
+    let failed = |source| RunError::Port { port: 0, source };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
+    Ok(listener.local_addr().map_err(failed)?.port())
+}
+
+/// What the mocks must know of this target.
+pub(crate) fn facts(target: &Target, ws_url: &Url) -> TargetFacts {
+    TargetFacts {
+        http_base: http_base(ws_url),
+        backchannel: target.capabilities.contains(&Capability::BackchannelLogout),
+        speed: target.speed,
+    }
+}
+
+/// Where the target's pages are: its WebSocket's host, over HTTP.
+fn http_base(ws_url: &Url) -> Url {
+    let mut url = ws_url.clone();
+    let scheme = if ws_url.scheme() == "wss" { "https" } else { "http" };
+    // Both pairs are of the same class of scheme, which is all that could be refused.
+    url.set_scheme(scheme).ok();
+    url.set_path("/");
+    url.set_query(None);
+    url
+}
+
+fn settings(scenario: &Scenario, hosts: &MockHosts, ws_url: &Url) -> BTreeMap<String, Value> {
+    let base = http_base(ws_url);
+    let at = |url: &Url, path: &str| json!(format!("{}{path}", url.as_str().trim_end_matches('/')));
+    let mut settings = BTreeMap::from([
+        ("public_url".to_owned(), at(&base, "")),
+        (
+            "oidc_issuer".to_owned(),
+            at(&hosts.urls.keycloak, "/auth/realms/Renku"),
+        ),
+        ("oidc_client_id".to_owned(), json!("renku-ui")),
+        (
+            "oidc_client_secret".to_owned(),
+            json!(MocksConfig::default().client_secret),
+        ),
+        ("backend_url".to_owned(), at(&hosts.urls.backend, "/api")),
+        ("gitlab_url".to_owned(), at(&hosts.urls.gitlab, "")),
+    ]);
+    settings.extend(scenario.file.server.clone());
+    settings
+}
+
+fn handles(scenario: &Scenario) -> BTreeMap<String, TabHandle> {
+    let handle = |state| TabHandle {
+        gate: Gate::default(),
+        lives: Arc::default(),
+        state,
+        page: None,
+    };
+    scenario
+        .file
+        .tabs
+        .iter()
+        .map(|(name, tab)| (name.clone(), handle(tab.value.state)))
+        .collect()
+}
+
+fn user_spec(name: &str, user: &User) -> UserSpec {
+    let usual = UserSpec::default();
+    UserSpec {
+        password: password(name),
+        access_token: user.access_token.map_or(usual.access_token, |span| span.0),
+        refresh: mock_refresh(user.refresh),
+        projects: user.projects.clone(),
+        sessions: user.sessions.clone(),
+    }
+}
+
+/// What the mock Keycloak says to a refresh.
+pub(crate) fn mock_refresh(refresh: Refresh) -> MockRefresh {
+    match refresh {
+        Refresh::Granted => MockRefresh::Granted,
+        Refresh::Refused => MockRefresh::Refused,
+    }
+}
+
+/// The browser a tab is in.
+pub(crate) fn browser_of(tab: &Tab) -> String {
+    tab.browser.clone().unwrap_or_else(|| DEFAULT_BROWSER.to_owned())
+}
+
+fn password(user: &str) -> String {
+    format!("password-of-{user}")
+}
+
+fn unknown(pair: &str) -> String {
+    let name = pair.split('=').next().unwrap_or(pair);
+    format!("{name}={UNKNOWN_COOKIE}")
+}
+
+/// Each scenario draws from its own streams, so that what runs beside it moves nothing. They follow from the file's
+/// name and not from its folder: a run is the same whichever way its file was named.
+fn seed_of(seed: u64, scenario: &Scenario) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(scenario.source.path.file_name().unwrap_or_default().as_encoded_bytes());
+    hash.update(scenario.row.as_bytes());
+    let hash = hash.finalize();
+    hash.iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
