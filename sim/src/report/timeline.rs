@@ -36,8 +36,11 @@ enum Line {
     Across(u64, String),
 }
 
-/// The lines of the timeline; none when nothing happened in the window.
+/// The lines of the timeline; none when the window is empty or nothing happened in it.
 pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
+    if window.ms.0 == window.ms.1 {
+        return Vec::new();
+    }
     let inside: Vec<&Event> = events
         .iter()
         .filter(|event| (window.ms.0..=window.ms.1).contains(&event.at_ms))

@@ -21,6 +21,8 @@ static TOKENS: LazyLock<Regex> = LazyLock::new(|| {
         r"(?P<jwt>eyJ[\w-]+\.[\w-]+\.[\w-]+)",
         r"|(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",
         r"|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))",
+        // A target's intervals differ with its speed.
+        r"|(?P<interval>\b\d+ (?:second|minute)s?\b)",
         r"|(?P<ulid>\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b)",
     ))
     .expect("the expression is fixed")
@@ -104,7 +106,9 @@ impl Ids {
                 }
             }
             // Which of several times or tokens it is says nothing.
-            if found.name("jwt").is_some() { "<jwt>" } else { "<time>" }.to_owned()
+            let nameless = ["jwt", "interval", "time"];
+            let kind = nameless.into_iter().find(|kind| found.name(kind).is_some());
+            format!("<{}>", kind.unwrap_or("any"))
         });
         redacted.into_owned()
     }
