@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -108,6 +109,10 @@ impl Dial for TcpDial {
     }
 }
 
+/// What the kernel may hold for one peer: a few of the largest messages. Without it Linux grows the buffer up to 4 MB
+/// (`net.ipv4.tcp_wmem`) for a peer that does not read.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Takes connections.
 pub trait Listen: Send + 'static {
     /// The next connection, and a name for its far end.
@@ -123,6 +128,8 @@ impl Listen for TcpListener {
                 Ok((stream, peer)) => {
                     // Without it small frames wait for the peer's acknowledgement; a failure only costs delay.
                     stream.set_nodelay(true).ok();
+                    // What the kernel holds for a peer that does not read is held in vain.
+                    SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES).ok();
                     return (AnyStream::new(stream), peer.to_string());
                 }
                 Err(error) => {

@@ -68,7 +68,7 @@ impl OpenExpect {
         line_of: impl Fn(usize) -> usize,
         now_ms: u64,
     ) -> Self {
-        let open = record.open_tabs();
+        let open = record.open_since(expect.since.as_deref());
         let named = |tabs: &Option<Names>| {
             tabs.as_ref().map_or_else(
                 || open.iter().cloned().collect(),
@@ -125,6 +125,9 @@ impl OpenExpect {
         let mut failures = Vec::new();
         let mut waits = !self.others.is_empty();
         for open in &self.clauses {
+            if open.tabs.is_empty() {
+                return Standing::Unmet(vec![self.nobody(open, now_ms)]);
+            }
             let mut matched = Vec::new();
             for name in &open.tabs {
                 let Some(tab) = record.tabs.get(name) else {
@@ -160,6 +163,19 @@ impl OpenExpect {
 
     fn from(&self, tab: &TabRecord) -> usize {
         self.since.map_or(tab.cursor, |seq| tab.index_at(seq))
+    }
+
+    /// Without a tab to look at everything would hold.
+    fn nobody(&self, open: &OpenClause, now_ms: u64) -> Failure {
+        Failure {
+            message: "no tab is open, and none is named: there is nothing to look at".to_owned(),
+            tab: None,
+            line: Some(open.line),
+            file: None,
+            expected: Vec::new(),
+            seen: Vec::new(),
+            window_ms: (self.opened_ms.saturating_sub(10_000), now_ms),
+        }
     }
 
     fn judge_skew(&self, open: &OpenClause, matched: &[(&str, Vec<u64>)], now_ms: u64) -> Option<Failure> {

@@ -80,6 +80,8 @@ pub struct Record {
     pub(crate) tabs: BTreeMap<String, TabRecord>,
     pub(crate) calls: BTreeMap<u64, CallRecord>,
     pub(crate) marks: BTreeMap<String, (u64, u64)>,
+    /// The tabs that were open at each mark.
+    open_at: BTreeMap<String, BTreeSet<String>>,
     pub(crate) bindings: Bindings,
     /// The sequence number at which the latest step that did something began.
     pub(crate) cause: u64,
@@ -115,10 +117,17 @@ impl Record {
             Kind::StepStarted { acting: true, .. } => self.cause = event.seq,
             Kind::Mark { name } => {
                 self.marks.insert(name.clone(), (event.seq, event.at_ms));
+                self.open_at.insert(name.clone(), self.open_tabs());
             }
             Kind::TabOpened { tab, .. } => self.tab(tab).open = true,
             Kind::TabReceived { tab, message, .. } if !self.ignores(message) => {
                 self.see(event, tab, Sight::Message(message.clone()));
+            }
+            // A page sees a refused upgrade as a connection that broke; what people are told says more.
+            Kind::TabRefused { tab, status, .. } => {
+                let reason = status.map_or_else(String::new, |status| format!("refused {status}"));
+                let by = Closer::Network;
+                self.see(event, tab, Sight::Closed { code: 1006, reason, by });
             }
             Kind::TabClosed {
                 tab,
@@ -196,6 +205,12 @@ impl Record {
         if let Some(call) = self.calls.get_mut(&call) {
             call.streaming = streaming;
         }
+    }
+
+    /// The tabs that are open now or were at a mark, in name order.
+    pub(crate) fn open_since(&self, mark: Option<&str>) -> BTreeSet<String> {
+        let then = mark.and_then(|mark| self.open_at.get(mark)).into_iter().flatten().cloned();
+        self.open_tabs().into_iter().chain(then).collect()
     }
 
     /// The tabs that are open now, in name order.

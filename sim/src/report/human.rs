@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{
     Reporter, Scenarios, Start, Summary, place, span,
-    timeline::{Window, timeline},
+    timeline::{Window, cut, timeline},
 };
 use crate::events::{Event, Failure, Kind, Report, Verdict};
 
@@ -97,8 +97,11 @@ impl<W: Write> Reporter for Human<W> {
         }) {
             writeln!(self.out, "            note: {notice}")?;
         }
+        let mut drawn = None;
         for (what, failure) in report.failures.iter().take(SHOWN) {
-            self.failure(report, (what, failure))?;
+            // Failures of one step happened in one window: one picture shows them all.
+            let is_drawn = drawn.replace(what) == Some(what);
+            self.failure(report, (what, failure), !is_drawn)?;
         }
         if report.failures.len() > SHOWN {
             writeln!(self.out, "\n    and {} failures more", report.failures.len() - SHOWN)?;
@@ -153,15 +156,20 @@ impl<W: Write> Human<W> {
         }
     }
 
-    fn failure(&mut self, report: &Report, (what, failure): (&str, &Failure)) -> io::Result<()> {
+    fn failure(&mut self, report: &Report, (what, failure): (&str, &Failure), draw: bool) -> io::Result<()> {
         let bold = Style::new().bold();
         writeln!(self.out, "\n    {bold}{what}: {}{bold:#}", failure.message)?;
         writeln!(self.out, "    {}", place(report, failure))?;
-        for line in self.excerpt(report, failure) {
-            writeln!(self.out, "      {line}")?;
+        if draw {
+            for line in self.excerpt(report, failure) {
+                writeln!(self.out, "      {line}")?;
+            }
         }
         self.list("expected", &failure.expected)?;
         self.list("seen", &failure.seen)?;
+        if !draw {
+            return Ok(());
+        }
         let window = Window {
             ms: failure.window_ms,
             tab: failure.tab.as_deref(),
@@ -180,6 +188,7 @@ impl<W: Write> Human<W> {
     fn list(&mut self, word: &str, lines: &[String]) -> io::Result<()> {
         for (nth, line) in lines.iter().take(SEEN).enumerate() {
             let word = if nth == 0 { word } else { "" };
+            let line = cut(line, self.width.saturating_sub(16));
             writeln!(self.out, "      {word:<9} {line}")?;
         }
         if lines.len() > SEEN {

@@ -185,7 +185,8 @@ fn time(at_ms: u64) -> String {
     format!("{}.{:03} s", at_ms / 1000, at_ms % 1000)
 }
 
-fn cut(text: &str, width: usize) -> String {
+/// Text in at most so many characters.
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

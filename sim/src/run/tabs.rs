@@ -36,26 +36,9 @@ pub(super) async fn open(stage: &Stage, step: &TabsSettings, place: &Place) -> O
         if let (Some(Span(gap)), true) = (step.gap, nth > 0) {
             stage.pass(gap).await;
         }
-        stage.bed.load_page(tab).await;
-        if !step.is_async {
-            settled(stage, tab).await;
-        }
+        load_next(stage, tab, step.is_async).await;
     }
     Ok(Flow::On)
-}
-
-/// Waits until the tab's newest connection has shown what it is: by a message, a refusal or its end.
-async fn settled(stage: &Stage, tab: &str) {
-    stage
-        .barrier(|record| {
-            let lives = stage.bed.lives(tab);
-            lives > 0
-                && record
-                    .tabs
-                    .get(tab)
-                    .is_some_and(|seen| seen.settled_life >= lives)
-        })
-        .await;
 }
 
 async fn ended(stage: &Stage, tab: &str, life: u32) {
@@ -108,7 +91,7 @@ pub(super) async fn reload(stage: &Stage, step: &TabsSettings) -> Outcome {
     Ok(Flow::On)
 }
 
-/// Loads a page and waits for its connection, not for the end of the last one.
+/// Loads a page and waits until its connection has shown what it is: by a message, a refusal or its end.
 async fn load_next(stage: &Stage, tab: &str, is_async: bool) {
     let before = stage.bed.lives(tab);
     stage.bed.load_page(tab).await;

@@ -1,6 +1,10 @@
 //! A browser as far as signing in needs one: cookies per host, redirects, and the login form filled in.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cookie::Cookie;
@@ -24,8 +28,55 @@ const PAGE_BYTES: usize = 256 * 1024;
 pub(crate) struct Browser {
     name: String,
     client: HttpClient,
-    /// Cookies by `host:port`, then by name.
-    jar: BTreeMap<String, BTreeMap<String, String>>,
+    jar: Jar,
+}
+
+/// A browser's cookies. Clones share them, as tabs do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Jar(Arc<Mutex<Cookies>>);
+
+/// Cookies by `host:port`, then by name.
+type Cookies = BTreeMap<String, BTreeMap<String, String>>;
+
+impl Jar {
+    /// What goes into the `Cookie` header for `url`; none without cookies.
+    pub(crate) fn cookies_for(&self, url: &Url) -> Option<String> {
+        let all = self.cookies();
+        let pairs: Vec<_> = all
+            .get(&authority(url))?
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        (!pairs.is_empty()).then(|| pairs.join("; "))
+    }
+
+    /// The values of all cookies: whoever sees one elsewhere sees a secret.
+    fn secrets(&self) -> Vec<String> {
+        self.cookies().values().flat_map(|cookies| cookies.values().cloned()).collect()
+    }
+
+    fn clear(&self) {
+        self.cookies().clear();
+    }
+
+    fn keep(&self, url: &Url, answer: &Response<Bytes>) {
+        let mut all = self.cookies();
+        let jar = all.entry(authority(url)).or_default();
+        let headers = answer.headers().get_all(header::SET_COOKIE);
+        for text in headers.iter().filter_map(|value| value.to_str().ok()) {
+            let Ok(cookie) = Cookie::parse(text) else { continue };
+            let gone = cookie.value().is_empty() || cookie.max_age().is_some_and(|age| age.is_zero());
+            if gone {
+                jar.remove(cookie.name());
+            } else {
+                jar.insert(cookie.name().to_owned(), cookie.value().to_owned());
+            }
+        }
+    }
+
+    fn cookies(&self) -> MutexGuard<'_, Cookies> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a sign-in did not succeed.
@@ -57,26 +108,18 @@ impl Browser {
         Self {
             name: name.to_owned(),
             client: HttpClient::new(dial, limits),
-            jar: BTreeMap::new(),
+            jar: Jar::default(),
         }
     }
 
-    /// What goes into the `Cookie` header for `url`; none without cookies.
-    pub(crate) fn cookies_for(&self, url: &Url) -> Option<String> {
-        let cookies = self.jar.get(&authority(url))?;
-        let pairs: Vec<_> = cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        (!pairs.is_empty()).then(|| pairs.join("; "))
+    /// Its cookies.
+    pub(crate) fn jar(&self) -> Jar {
+        self.jar.clone()
     }
 
     /// The values of all cookies: whoever sees one elsewhere sees a secret.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        self.jar
-            .values()
-            .flat_map(|cookies| cookies.values().cloned())
-            .collect()
+        self.jar.secrets()
     }
 
     /// Signs `user` in, beginning at `start` on the target: follows redirects, fills in the login form.
@@ -103,7 +146,7 @@ impl Browser {
             }
             // The page after the last redirect may be anything: a server without pages answers 404 there.
             let Some(action) = login_form(answer.body()) else {
-                return if self.cookies_for(start).is_some() {
+                return if self.jar.cookies_for(start).is_some() {
                     Ok(())
                 } else if answer.status().is_success() {
                     Err(SignInError::NoCookie)
@@ -156,7 +199,7 @@ impl Browser {
         if method == Method::POST {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        if let Some(cookies) = self.cookies_for(url) {
+        if let Some(cookies) = self.jar.cookies_for(url) {
             request = request.header(header::COOKIE, cookies);
         }
         let request = request
@@ -170,22 +213,8 @@ impl Browser {
                 url: url.clone(),
                 source,
             })?;
-        self.keep_cookies(url, &answer);
+        self.jar.keep(url, &answer);
         Ok(answer)
-    }
-
-    fn keep_cookies(&mut self, url: &Url, answer: &Response<Bytes>) {
-        let jar = self.jar.entry(authority(url)).or_default();
-        let headers = answer.headers().get_all(header::SET_COOKIE);
-        for text in headers.iter().filter_map(|value| value.to_str().ok()) {
-            let Ok(cookie) = Cookie::parse(text) else { continue };
-            let gone = cookie.value().is_empty() || cookie.max_age().is_some_and(|age| age.is_zero());
-            if gone {
-                jar.remove(cookie.name());
-            } else {
-                jar.insert(cookie.name().to_owned(), cookie.value().to_owned());
-            }
-        }
     }
 }
 

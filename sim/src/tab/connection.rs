@@ -14,8 +14,11 @@ use tokio_tungstenite::{
 };
 use url::Url;
 
-use super::gate::{Gate, Gated};
-use crate::events::Closer;
+use super::{
+    browser::Jar,
+    gate::{Gate, Gated},
+};
+use crate::{events::Closer, scenario::model::Cookie};
 
 /// The largest message a tab takes; a browser has no such limit, a test must.
 const MESSAGE_BYTES: usize = 4 << 20;
@@ -27,7 +30,35 @@ pub(crate) type Socket = WebSocketStream<Gated>;
 pub(crate) struct Credentials {
     pub(crate) url: Url,
     pub(crate) origin: String,
-    pub(crate) cookie: Option<String>,
+    /// The browser's cookies: a tab that comes back shows those of then.
+    pub(crate) jar: Jar,
+    /// Where its cookies are from: the target's pages.
+    pub(crate) pages: Url,
+    /// Which of them it shows.
+    pub(crate) shows: Cookie,
+}
+
+/// A value that names no login session.
+const UNKNOWN_COOKIE: &str = "00000000-0000-4000-8000-000000000000";
+
+impl Credentials {
+    fn cookie(&self) -> Option<String> {
+        let own = self.jar.cookies_for(&self.pages);
+        match self.shows {
+            Cookie::Own => own,
+            Cookie::None => None,
+            // The name of the cookie is the target's affair: every cookie keeps its name and loses its value.
+            Cookie::Unknown => Some(own.map_or_else(
+                || format!("_renku_session={UNKNOWN_COOKIE}"),
+                |own| own.split("; ").map(unknown).collect::<Vec<_>>().join("; "),
+            )),
+        }
+    }
+}
+
+fn unknown(pair: &str) -> String {
+    let name = pair.split('=').next().unwrap_or(pair);
+    format!("{name}={UNKNOWN_COOKIE}")
 }
 
 /// Why a tab could not connect.
@@ -97,8 +128,8 @@ fn request(credentials: &Credentials) -> Result<Request<()>, Refusal> {
         }
     };
     put(header::ORIGIN, &credentials.origin);
-    if let Some(cookie) = &credentials.cookie {
-        put(header::COOKIE, cookie);
+    if let Some(cookie) = credentials.cookie() {
+        put(header::COOKIE, &cookie);
     }
     Ok(request)
 }

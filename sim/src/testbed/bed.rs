@@ -51,8 +51,6 @@ const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
 pub(crate) const DEFAULT_BROWSER: &str = "default";
 /// How long a page of the target may take to answer a browser (scenario time).
 const BROWSER_PATIENCE: Duration = Duration::from_secs(30);
-/// A value that names no login session.
-const UNKNOWN_COOKIE: &str = "00000000-0000-4000-8000-000000000000";
 
 /// What a run is to be made of.
 #[derive(Clone, Debug)]
@@ -292,16 +290,6 @@ impl Bed {
     async fn credentials(&self, tab: &Tab) -> Credentials {
         let browsers = self.browsers.lock().await;
         let window = browsers.get(&(tab.user.clone(), browser_of(tab)));
-        let own = window.and_then(|window| window.cookies_for(&self.http_base));
-        let cookie = match tab.cookie {
-            Cookie::Own => own,
-            Cookie::None => None,
-            // The name of the cookie is the target's affair: every cookie keeps its name and loses its value.
-            Cookie::Unknown => Some(own.map_or_else(
-                || format!("_renku_session={UNKNOWN_COOKIE}"),
-                |own| own.split("; ").map(unknown).collect::<Vec<_>>().join("; "),
-            )),
-        };
         let origin = tab
             .origin
             .clone()
@@ -309,7 +297,9 @@ impl Bed {
         Credentials {
             url: self.ws_url.clone(),
             origin,
-            cookie,
+            jar: window.map(Browser::jar).unwrap_or_default(),
+            pages: self.http_base.clone(),
+            shows: tab.cookie,
         }
     }
 
@@ -500,11 +490,6 @@ pub(crate) fn browser_of(tab: &Tab) -> String {
 
 fn password(user: &str) -> String {
     format!("password-of-{user}")
-}
-
-fn unknown(pair: &str) -> String {
-    let name = pair.split('=').next().unwrap_or(pair);
-    format!("{name}={UNKNOWN_COOKIE}")
 }
 
 /// Each scenario draws from its own streams, so that what runs beside it moves nothing. They follow from the file's

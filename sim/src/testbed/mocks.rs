@@ -205,10 +205,12 @@ fn kind(observation: &Observation) -> Option<Kind> {
             user,
             browser,
             status,
-        } => Kind::Notice {
-            text: format!("the logout of {user} in browser {browser} was answered {status}"),
+        } if !(200..300).contains(&status) => Kind::Notice {
+            text: format!("the back-channel logout of {user} in browser {browser} was answered {status}"),
         },
         // The answer names the fault that its call met; a call that is given up has none.
-        Observation::FaultFired { .. } | Observation::Abandoned { .. } => return None,
+        Observation::FaultFired { .. }
+        | Observation::Abandoned { .. }
+        | Observation::LogoutDelivered { .. } => return None,
     })
 }

@@ -22,7 +22,7 @@ pub(super) fn same_to_all_tabs(run: &Run<'_>) -> Option<Failure> {
             let told = times(run, stay, |event| is_received(event, kind));
             let own = told.iter().enumerate().find(|(nth, at_ms)| {
                 let before = nth.checked_sub(1).map(|previous| told[previous]);
-                !is_personal(run, stay, (kind, command), (before, **at_ms))
+                !is_belated(run, stay, **at_ms) && !is_personal(run, stay, (kind, command), (before, **at_ms))
             });
             let (_, at_ms) = own?;
             let missed = run
@@ -39,6 +39,12 @@ pub(super) fn same_to_all_tabs(run: &Run<'_>) -> Option<Failure> {
             Some(failure(message, Some(missed.tab), Vec::new(), window))
         })
     })
+}
+
+/// Whether a tab read a message late, as it was frozen or cut off when the message came.
+fn is_belated(run: &Run<'_>, stay: &Stay<'_>, at_ms: u64) -> bool {
+    let away = |(from, until): &(u64, u64)| (*from..=until.saturating_add(run.moment_ms)).contains(&at_ms);
+    stay.away.iter().any(away)
 }
 
 /// Whether a message may be an answer to what the tab itself asked since it was told last.
