@@ -156,7 +156,7 @@ impl Tab {
                 () = draining.cancelled(), if drain_at.is_none() => Woken::Draining,
                 () = wait_until(drain_at), if drain_at.is_some() => Woken::Drained,
                 () = wait_until(stuck_at), if writing => Woken::Stuck,
-                () = outbox.overflowed(), if writing => Woken::Stuck,
+                () = outbox.overflowed(), if writing => Woken::Overflowed,
                 _ = self.pings.tick() => Woken::PingDue,
                 flushed = self.sink.flush(), if writing => Woken::Flushed(flushed.is_ok()),
                 next = outbox.next(), if !writing => Woken::Outgoing(next),
@@ -169,6 +169,8 @@ impl Tab {
                 }
                 Woken::Drained => Some(End::Close(self.drain_close())),
                 Woken::Stuck => Some(End::Stuck),
+                // It may only be slow: then it can still be told why.
+                Woken::Overflowed => Some(CloseCode::TooSlow.into()),
                 Woken::PingDue => self.ping().await,
                 Woken::Flushed(true) => {
                     self.writing_since = None;
@@ -308,6 +310,7 @@ enum Woken {
     Draining,
     Drained,
     Stuck,
+    Overflowed,
     PingDue,
     Flushed(bool),
     Outgoing(Outgoing),
