@@ -28,7 +28,11 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn read(parts: &Parts, body: &[u8]) -> Self {
-        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let kind = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
         let is_form = kind.starts_with("application/x-www-form-urlencoded");
         let is_json = kind.starts_with("application/json");
         Self {
@@ -121,12 +125,20 @@ impl Call {
         let Some(query) = self.uri.query() else {
             return self.uri.path().to_owned();
         };
-        let secret = self.query.iter().any(|(name, value)| secret::shown(name, value) != *value);
+        let secret = self
+            .query
+            .iter()
+            .any(|(name, value)| secret::shown(name, value) != *value);
         if !secret {
             return format!("{}?{query}", self.uri.path());
         }
-        let shown = self.query.iter().map(|(name, value)| (name, secret::shown(name, value)));
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish();
+        let shown = self
+            .query
+            .iter()
+            .map(|(name, value)| (name, secret::shown(name, value)));
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(shown)
+            .finish();
         // The hash's colon is legal in a query; unescaped it reads better.
         format!("{}?{}", self.uri.path(), query.replace("sha256%3A", "sha256:"))
     }
@@ -134,7 +146,9 @@ impl Call {
     /// The form, secrets hashed.
     pub(crate) fn shown_form(&self) -> Option<Map<String, Value>> {
         let form = self.form.as_ref()?;
-        let shown = form.iter().map(|(name, value)| (name.clone(), secret::shown(name, value).into()));
+        let shown = form
+            .iter()
+            .map(|(name, value)| (name.clone(), secret::shown(name, value).into()));
         Some(shown.collect())
     }
 }
@@ -144,7 +158,10 @@ fn pairs(text: &[u8]) -> Vec<(String, String)> {
 }
 
 fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    pairs
+        .iter()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.as_str())
 }
 
 #[cfg(test)]
@@ -169,7 +186,10 @@ mod tests {
     #[test]
     fn credentials_are_read_from_where_clients_put_them() {
         let (parts, ()) = Request::post("/token")
-            .header("authorization", format!("Basic {}", STANDARD.encode("renku%2Dui:a+b%3A")))
+            .header(
+                "authorization",
+                format!("Basic {}", STANDARD.encode("renku%2Dui:a+b%3A")),
+            )
             .header("cookie", "a=1; KEYCLOAK_IDENTITY=x")
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
             .body(())

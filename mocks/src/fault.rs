@@ -224,7 +224,9 @@ mod tests {
         };
         orders.arm(fault, at(0)).unwrap();
 
-        let met: Vec<_> = (0..3).map(|_| orders.meet(TOKEN, None, at(0)).is_some()).collect();
+        let met: Vec<_> = (0..3)
+            .map(|_| orders.meet(TOKEN, None, at(0)).is_some())
+            .collect();
 
         assert_eq!(met, [true, true, false]);
         assert_eq!(orders.unused(), []);
@@ -260,7 +262,9 @@ mod tests {
     #[test]
     fn a_fault_that_met_no_call_is_reported_also_after_it_was_healed() {
         let mut orders = Orders::default();
-        orders.arm(order("keycloak.token", FaultAction::Reset), at(0)).unwrap();
+        orders
+            .arm(order("keycloak.token", FaultAction::Reset), at(0))
+            .unwrap();
         orders.arm(order("backend", FaultAction::Reset), at(0)).unwrap();
 
         orders.heal(&Selector::parse("keycloak").unwrap());
@@ -273,7 +277,9 @@ mod tests {
     #[test]
     fn streams_are_cut_for_one_round_unless_told() {
         let mut orders = Orders::default();
-        let once = orders.arm(order(STREAM, FaultAction::DropStreams), at(0)).unwrap();
+        let once = orders
+            .arm(order(STREAM, FaultAction::DropStreams), at(0))
+            .unwrap();
         orders.spend(once, false);
 
         assert_eq!(orders.cut(STREAM, "ada", at(0)), None);

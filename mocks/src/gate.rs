@@ -229,7 +229,9 @@ impl World {
             method: method.clone(),
             path: path.clone(),
         });
-        let of_service = ROUTES.iter().filter(|known| route::service(known.name) == service);
+        let of_service = ROUTES
+            .iter()
+            .filter(|known| route::service(known.name) == service);
         let nearest = of_service
             .map(|known| (strsim::jaro(&path, known.path), known.name))
             .max_by(|(left, _), (right, _)| left.total_cmp(right));

@@ -63,7 +63,8 @@ pub(crate) struct Filter {
 
 impl Filter {
     fn takes(&self, entry: &Entry) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+        let is =
+            |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
         self.since.is_none_or(|since| entry.seq > since)
             && (is(&self.route, Some(entry.route)) || is(&self.route, Some(entry.mock)))
             && is(&self.user, entry.user.as_deref())
@@ -103,7 +104,12 @@ impl Journal {
     }
 
     pub(crate) fn list(&self, filter: &Filter) -> Vec<Entry> {
-        let mut found: Vec<_> = self.entries.iter().filter(|entry| filter.takes(entry)).cloned().collect();
+        let mut found: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|entry| filter.takes(entry))
+            .cloned()
+            .collect();
         let over = found.len().saturating_sub(filter.limit.unwrap_or(usize::MAX));
         found.drain(..over);
         found

@@ -31,7 +31,10 @@ mod tests {
     fn a_patch_replaces_what_it_names_and_takes_away_what_it_nulls() {
         let mut base = json!({"a": 1, "b": {"c": 2, "d": [1]}, "e": 3});
 
-        lay_over(&mut base, &json!({"b": {"d": [2, 3], "x": {"y": null, "z": 1}}, "e": null}));
+        lay_over(
+            &mut base,
+            &json!({"b": {"d": [2, 3], "x": {"y": null, "z": 1}}, "e": null}),
+        );
 
         assert_eq!(base, json!({"a": 1, "b": {"c": 2, "d": [2, 3], "x": {"z": 1}}}));
     }

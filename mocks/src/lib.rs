@@ -66,7 +66,9 @@ struct Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +79,11 @@ impl Shared {
     }
 
     /// A route behind its gate.
-    fn gated(self: &Arc<Self>, route: &'static str, handler: MethodRouter<Arc<Self>>) -> MethodRouter<Arc<Self>> {
+    fn gated(
+        self: &Arc<Self>,
+        route: &'static str,
+        handler: MethodRouter<Arc<Self>>,
+    ) -> MethodRouter<Arc<Self>> {
         let gate = Gate {
             shared: Arc::clone(self),
             route,
@@ -91,8 +97,13 @@ impl Shared {
     }
 }
 
-async fn unmatched(State((shared, service)): State<(Arc<Shared>, &'static str)>, request: Request) -> Response {
-    shared.world().unmatched(service, &request, shared.config.secrets_kept);
+async fn unmatched(
+    State((shared, service)): State<(Arc<Shared>, &'static str)>,
+    request: Request,
+) -> Response {
+    shared
+        .world()
+        .unmatched(service, &request, shared.config.secrets_kept);
     let body = match service {
         "keycloak" => json!({"error": "HTTP 404 Not Found"}),
         "backend" => json!({"error": {"code": 1404, "message": "The requested resource does not exist"}}),

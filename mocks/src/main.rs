@@ -35,10 +35,17 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "whoever started the process waits for this line")]
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever started the process waits for this line"
+)]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mocks = Standalone::bind(&arguments.options).await?;
-    let line = if arguments.json { mocks.ready_json() } else { mocks.ready_line() };
+    let line = if arguments.json {
+        mocks.ready_json()
+    } else {
+        mocks.ready_line()
+    };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     println!("{line}");
     let stop = CancellationToken::new();

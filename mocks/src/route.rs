@@ -128,7 +128,9 @@ impl Selector {
 
     /// Whether every route of `other` is meant.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        ROUTES.iter().all(|route| !other.matches(route.name) || self.matches(route.name))
+        ROUTES
+            .iter()
+            .all(|route| !other.matches(route.name) || self.matches(route.name))
     }
 
     /// Whether the route named so is meant.

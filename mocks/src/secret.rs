@@ -33,7 +33,10 @@ pub(crate) fn shown(field: &str, value: &str) -> String {
 /// A short hash, the same for the same secret: enough to tell two apart.
 pub(crate) fn hashed(value: &str) -> String {
     let hash = Sha256::digest(value);
-    format!("sha256:{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3])
+    format!(
+        "sha256:{:02x}{:02x}{:02x}{:02x}",
+        hash[0], hash[1], hash[2], hash[3]
+    )
 }
 
 /// The secrets given out or taken, newest last.

@@ -47,7 +47,9 @@ impl<T> Shelf<T> {
 
     /// All of them, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &T)> {
-        self.order.iter().filter_map(|name| self.things.get_key_value(name))
+        self.order
+            .iter()
+            .filter_map(|name| self.things.get_key_value(name))
     }
 }
 

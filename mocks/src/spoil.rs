@@ -59,12 +59,17 @@ async fn truncate(response: Response) -> Response {
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let bytes = if is_stream {
-        body.into_data_stream().next().await.and_then(Result::ok).unwrap_or_default()
+        body.into_data_stream()
+            .next()
+            .await
+            .and_then(Result::ok)
+            .unwrap_or_default()
     } else {
         whole(body).await
     };
     if !is_stream {
-        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len().max(1)));
+        head.headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len().max(1)));
     }
     Response::from_parts(head, broken(bytes[..bytes.len() / 2].to_vec()))
 }
@@ -127,7 +132,11 @@ mod tests {
 
     #[test]
     fn each_service_refuses_in_its_own_words() {
-        for (service, kind) in [("keycloak", "application/json"), ("backend", "application/json"), ("gitlab", "application/json")] {
+        for (service, kind) in [
+            ("keycloak", "application/json"),
+            ("backend", "application/json"),
+            ("gitlab", "application/json"),
+        ] {
             let response = refusal(service, 503);
 
             assert_eq!(response.status(), 503);

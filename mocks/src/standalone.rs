@@ -107,7 +107,11 @@ impl Standalone {
             };
             mocks.put_user(name, spec)?;
         }
-        Ok(Self { mocks, listeners, urls })
+        Ok(Self {
+            mocks,
+            listeners,
+            urls,
+        })
     }
 
     /// What whoever started the process waits for: one line, for people.
@@ -130,7 +134,11 @@ impl Standalone {
     /// What a server must be told: issuer, backend, GitLab.
     pub fn settings(&self) -> [String; 3] {
         let [_, backend, gitlab, _] = &self.urls;
-        [self.mocks.0.config.issuer(), format!("{backend}/api"), gitlab.clone()]
+        [
+            self.mocks.0.config.issuer(),
+            format!("{backend}/api"),
+            gitlab.clone(),
+        ]
     }
 
     /// The secret of the server's client; for tests only, and so no secret.

@@ -81,7 +81,9 @@ pub(crate) struct World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -225,7 +227,9 @@ impl World {
         by_token
             .or_else(|| self.sessions.who_by_code(call.form("code")?))
             .or_else(|| {
-                let user = call.form("username").filter(|name| self.users.contains_key(*name))?;
+                let user = call
+                    .form("username")
+                    .filter(|name| self.users.contains_key(*name))?;
                 Some(Who {
                     user: user.to_owned(),
                     browser: call.agent().to_owned(),
@@ -241,6 +245,8 @@ impl World {
             waiting.kind == kind && selector.matches(waiting.route)
         });
         // A caller that has left meanwhile is none that was waiting.
-        woken.filter_map(|(_, waiting)| waiting.wake.send(()).ok()).count()
+        woken
+            .filter_map(|(_, waiting)| waiting.wake.send(()).ok())
+            .count()
     }
 }

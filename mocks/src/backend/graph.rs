@@ -64,7 +64,9 @@ mod tests {
     fn a_number_becomes_a_whole_body_and_null_none() {
         let mut graphs = Graphs::default();
 
-        graphs.set([("7".to_owned(), json!(40)), ("8".to_owned(), json!({}))].into()).unwrap();
+        graphs
+            .set([("7".to_owned(), json!(40)), ("8".to_owned(), json!({}))].into())
+            .unwrap();
         graphs.set([("8".to_owned(), Value::Null)].into()).unwrap();
 
         let status = graphs.get(7).unwrap();

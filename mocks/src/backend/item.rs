@@ -46,7 +46,11 @@ impl Items {
     }
 
     /// Sets the V2 list; each partial item is laid over a complete one.
-    pub(crate) fn set(&mut self, partials: &[Value], (random, now): (&Random, Timestamp)) -> Result<(), ControlError> {
+    pub(crate) fn set(
+        &mut self,
+        partials: &[Value],
+        (random, now): (&Random, Timestamp),
+    ) -> Result<(), ControlError> {
         check(partials)?;
         self.list = partials
             .iter()
@@ -58,10 +62,14 @@ impl Items {
     }
 
     fn complete(&mut self, partial: &Value, index: usize, (random, now): (&Random, Timestamp)) -> Value {
-        let name = partial["name"].as_str().map_or_else(|| format!("session-{}", index + 1), str::to_owned);
+        let name = partial["name"]
+            .as_str()
+            .map_or_else(|| format!("session-{}", index + 1), str::to_owned);
         let purpose = format!("user/{}/session/{name}", self.user);
         let default = self.defaults.entry(name.clone());
-        let mut item = default.or_insert_with(|| complete_item(&name, &|| ulid(random, &purpose), now)).clone();
+        let mut item = default
+            .or_insert_with(|| complete_item(&name, &|| ulid(random, &purpose), now))
+            .clone();
         if let Some(state) = partial["status"]["state"].as_str() {
             item["status"] = typical(state);
         }
@@ -70,7 +78,12 @@ impl Items {
     }
 
     /// Takes one session a step on.
-    pub(crate) fn step(&mut self, name: &str, verb: Verb, (random, now): (&Random, Timestamp)) -> Result<(), ControlError> {
+    pub(crate) fn step(
+        &mut self,
+        name: &str,
+        verb: Verb,
+        (random, now): (&Random, Timestamp),
+    ) -> Result<(), ControlError> {
         let index = self.list.iter().position(|item| item["name"] == name);
         let (index, operator) = match (index, verb) {
             (None, Verb::Launch) => {
@@ -108,7 +121,10 @@ impl Items {
     pub(crate) fn set_servers(&mut self, servers: &BTreeMap<String, Value>, now: Timestamp) {
         let complete = |(name, partial): (&String, &Value)| {
             // What was started stays started.
-            let started = self.servers.get(name).map_or_else(|| json!(second(now)), |server| server["started"].clone());
+            let started = self
+                .servers
+                .get(name)
+                .map_or_else(|| json!(second(now)), |server| server["started"].clone());
             let mut server = complete_server(name, &started);
             lay_over(&mut server, partial);
             (name.clone(), server)
@@ -179,9 +195,18 @@ fn complete_server(name: &str, started: &Value) -> Value {
         "warnings": [],
     });
     server.insert("status".to_owned(), status);
-    server.insert("url".to_owned(), format!("https://renku.example.org/sessions/{name}").into());
-    server.insert("resources".to_owned(), json!({"requests": {"cpu": 0.5, "memory": "1G"}, "usage": {}}));
-    server.insert("image".to_owned(), "registry.example.org/renku/environment:1.0".into());
+    server.insert(
+        "url".to_owned(),
+        format!("https://renku.example.org/sessions/{name}").into(),
+    );
+    server.insert(
+        "resources".to_owned(),
+        json!({"requests": {"cpu": 0.5, "memory": "1G"}, "usage": {}}),
+    );
+    server.insert(
+        "image".to_owned(),
+        "registry.example.org/renku/environment:1.0".into(),
+    );
     server.insert("cloudstorage".to_owned(), json!([]));
     Value::Object(server)
 }
@@ -210,18 +235,27 @@ mod tests {
     fn items(partials: &Value) -> (Items, Random) {
         let random = Random::seeded(1);
         let mut items = Items::new("ada");
-        items.set(partials.as_array().unwrap(), (&random, Timestamp::UNIX_EPOCH)).unwrap();
+        items
+            .set(partials.as_array().unwrap(), (&random, Timestamp::UNIX_EPOCH))
+            .unwrap();
         (items, random)
     }
 
     #[test]
     fn a_partial_item_becomes_a_complete_one_without_nulls() {
-        let (items, _) = items(&json!([{"name": "s1", "resources": {"requests": {"gpu": 1}}, "lastInteraction": null}]));
+        let (items, _) =
+            items(&json!([{"name": "s1", "resources": {"requests": {"gpu": 1}}, "lastInteraction": null}]));
 
         let item = items.list(None).next().unwrap();
 
-        assert_eq!(item["resources"]["requests"], json!({"cpu": 0.5, "gpu": 1, "memory": 1, "storage": 1}));
-        assert_eq!(item["status"], json!({"state": "running", "ready_containers": 2, "total_containers": 2}));
+        assert_eq!(
+            item["resources"]["requests"],
+            json!({"cpu": 0.5, "gpu": 1, "memory": 1, "storage": 1})
+        );
+        assert_eq!(
+            item["status"],
+            json!({"state": "running", "ready_containers": 2, "total_containers": 2})
+        );
         assert_eq!(item["project_id"].as_str().unwrap().len(), 26);
         assert_eq!(item.get("lastInteraction"), None);
     }
@@ -232,7 +266,9 @@ mod tests {
         let (mut items, random) = items(&partials);
         let before = items.list.clone();
 
-        items.set(partials.as_array().unwrap(), (&random, Timestamp::MAX)).unwrap();
+        items
+            .set(partials.as_array().unwrap(), (&random, Timestamp::MAX))
+            .unwrap();
 
         assert_eq!(items.list, before);
         assert_eq!(before[0]["name"], "b");
@@ -252,21 +288,49 @@ mod tests {
         let (mut items, random) = items(&json!([]));
         let mut states = Vec::new();
 
-        for verb in [Verb::Launch, Verb::Step, Verb::Step, Verb::Step, Verb::Delete, Verb::Step, Verb::Step] {
+        for verb in [
+            Verb::Launch,
+            Verb::Step,
+            Verb::Step,
+            Verb::Step,
+            Verb::Delete,
+            Verb::Step,
+            Verb::Step,
+        ] {
             items.step("s1", verb, (&random, Timestamp::UNIX_EPOCH)).unwrap();
-            states.push(items.list.first().map(|item| item["status"]["state"].as_str().unwrap().to_owned()));
+            states.push(
+                items
+                    .list
+                    .first()
+                    .map(|item| item["status"]["state"].as_str().unwrap().to_owned()),
+            );
         }
 
-        let states: Vec<_> = states.iter().map(|state| state.as_deref().unwrap_or("gone")).collect();
-        assert_eq!(states, ["starting", "starting", "starting", "running", "running", "stopping", "gone"]);
-        assert!(items.step("s1", Verb::Step, (&random, Timestamp::UNIX_EPOCH)).is_err());
+        let states: Vec<_> = states
+            .iter()
+            .map(|state| state.as_deref().unwrap_or("gone"))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                "starting", "starting", "starting", "running", "running", "stopping", "gone"
+            ]
+        );
+        assert!(
+            items
+                .step("s1", Verb::Step, (&random, Timestamp::UNIX_EPOCH))
+                .is_err()
+        );
     }
 
     #[test]
     fn a_partial_server_becomes_one_that_a_poll_can_read() {
         let (mut items, _) = items(&json!([]));
 
-        items.set_servers(&[("s1".to_owned(), json!({"status": {"state": "stopping"}}))].into(), Timestamp::UNIX_EPOCH);
+        items.set_servers(
+            &[("s1".to_owned(), json!({"status": {"state": "stopping"}}))].into(),
+            Timestamp::UNIX_EPOCH,
+        );
 
         let body = json!({"servers": items.servers()}).to_string();
         assert!(SessionsReading::from_v1(body.as_bytes()).is_ok());

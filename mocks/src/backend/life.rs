@@ -50,11 +50,27 @@ impl Operator {
             ..Self::NEW
         };
         match status.get("state").and_then(Value::as_str) {
-            Some("running") => Self { status: Status::Running, ..seen },
-            Some("hibernated") => Self { status: Status::Hibernated, hibernated: true, ..seen },
-            Some("failed") => Self { status: Status::Failed, ..seen },
-            Some("succeeded") => Self { status: Status::Succeeded, ..seen },
-            Some("stopping") => Self { deleting: true, ..seen },
+            Some("running") => Self {
+                status: Status::Running,
+                ..seen
+            },
+            Some("hibernated") => Self {
+                status: Status::Hibernated,
+                hibernated: true,
+                ..seen
+            },
+            Some("failed") => Self {
+                status: Status::Failed,
+                ..seen
+            },
+            Some("succeeded") => Self {
+                status: Status::Succeeded,
+                ..seen
+            },
+            Some("stopping") => Self {
+                deleting: true,
+                ..seen
+            },
             _ => seen,
         }
     }
@@ -64,11 +80,28 @@ impl Operator {
         Some(match verb {
             Verb::Launch => Self::NEW,
             Verb::Step => return self.step(),
-            Verb::Hibernate => Self { hibernated: true, ..self },
-            Verb::Resume => Self { hibernated: false, ..self },
-            Verb::Fail => Self { status: Status::Failed, ready: 0, ..self },
-            Verb::Degrade => Self { status: Status::RunningDegraded, ready: self.ready.min(1), ..self },
-            Verb::Delete => Self { deleting: true, ..self },
+            Verb::Hibernate => Self {
+                hibernated: true,
+                ..self
+            },
+            Verb::Resume => Self {
+                hibernated: false,
+                ..self
+            },
+            Verb::Fail => Self {
+                status: Status::Failed,
+                ready: 0,
+                ..self
+            },
+            Verb::Degrade => Self {
+                status: Status::RunningDegraded,
+                ready: self.ready.min(1),
+                ..self
+            },
+            Verb::Delete => Self {
+                deleting: true,
+                ..self
+            },
         })
     }
 
@@ -76,11 +109,26 @@ impl Operator {
         let is_up = matches!(self.status, Status::Running | Status::RunningDegraded);
         Some(match self.status {
             Status::NotReady if self.deleting => return None,
-            _ if self.deleting => Self { status: Status::NotReady, ready: 0, ..self },
-            _ if is_up && self.hibernated => Self { status: Status::Hibernated, ready: 0, total: 0, ..self },
+            _ if self.deleting => Self {
+                status: Status::NotReady,
+                ready: 0,
+                ..self
+            },
+            _ if is_up && self.hibernated => Self {
+                status: Status::Hibernated,
+                ready: 0,
+                total: 0,
+                ..self
+            },
             Status::Hibernated if !self.hibernated => Self::NEW,
-            Status::NotReady if self.total == 0 => Self { total: CONTAINERS, ..self },
-            Status::NotReady if self.ready + 1 < self.total => Self { ready: self.ready + 1, ..self },
+            Status::NotReady if self.total == 0 => Self {
+                total: CONTAINERS,
+                ..self
+            },
+            Status::NotReady if self.ready + 1 < self.total => Self {
+                ready: self.ready + 1,
+                ..self
+            },
             Status::NotReady | Status::RunningDegraded => Self {
                 status: Status::Running,
                 ready: self.total,
@@ -116,7 +164,14 @@ impl Operator {
 }
 
 /// The states that the data service knows.
-pub(crate) const STATES: [&str; 6] = ["running", "starting", "stopping", "failed", "hibernated", "succeeded"];
+pub(crate) const STATES: [&str; 6] = [
+    "running",
+    "starting",
+    "stopping",
+    "failed",
+    "hibernated",
+    "succeeded",
+];
 
 /// The status of a session in this state of which no more is known.
 pub(crate) fn typical(state: &str) -> Value {
@@ -151,7 +206,9 @@ mod tests {
         let mut operator = Operator::NEW;
         let mut seen = vec![shown(operator)];
 
-        for verb in [Step, Step, Step, Hibernate, Step, Resume, Step, Step, Step, Step, Delete, Step] {
+        for verb in [
+            Step, Step, Step, Hibernate, Step, Resume, Step, Step, Step, Step, Delete, Step,
+        ] {
             operator = operator.next(verb).unwrap();
             seen.push(shown(operator));
         }

@@ -32,7 +32,10 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/api/data/sessions", shared.gated(SESSIONS, get(sessions)))
         .route("/api/notebooks/servers", shared.gated(SERVERS, get(servers)))
-        .route("/api/projects/{id}/graph/status", shared.gated(GRAPH, get(graph_status)))
+        .route(
+            "/api/projects/{id}/graph/status",
+            shared.gated(GRAPH, get(graph_status)),
+        )
         .with_state(Arc::clone(shared))
 }
 
@@ -83,7 +86,11 @@ async fn graph_status(
 impl World {
     /// Whether a project is public (nobody's) or this user's.
     fn may_see(&self, user: Option<&str>, project: u64) -> bool {
-        let of = |name: &str| self.users.get(name).is_some_and(|user| user.spec.projects.contains(&project));
+        let of = |name: &str| {
+            self.users
+                .get(name)
+                .is_some_and(|user| user.spec.projects.contains(&project))
+        };
         let is_private = self.users.keys().any(|name| of(name));
         !is_private || user.is_some_and(of)
     }
@@ -107,7 +114,11 @@ fn caller(world: &World, shared: &Shared, call: &Call) -> Option<String> {
 
 fn data_error(status: u16, message: &str) -> Response {
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (code, Json(json!({"error": {"code": 1000 + status, "message": message}}))).into_response()
+    (
+        code,
+        Json(json!({"error": {"code": 1000 + status, "message": message}})),
+    )
+        .into_response()
 }
 
 fn graph_error(status: StatusCode, message: &str) -> Response {

@@ -65,6 +65,10 @@ pub(super) async fn wait(State(mocks): State<Mocks>, Order(wait): Order<Wait>) -
     let patience = shared.config.scaled(wait.within.min(LONGEST_WAIT));
     let came = tokio::time::timeout(patience, enough).await;
     let count = shared.world().journal.count(&wait.filter);
-    let status = if came.is_ok() { StatusCode::OK } else { StatusCode::REQUEST_TIMEOUT };
+    let status = if came.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::REQUEST_TIMEOUT
+    };
     Ok((status, Json(json!({ "count": count }))).into_response())
 }

@@ -107,12 +107,19 @@ async fn routes() -> Json<Value> {
     Json(routes.into())
 }
 
-async fn put_user(State(mocks): State<Mocks>, Path(name): Path<String>, Order(spec): Order<UserSpec>) -> Answer {
+async fn put_user(
+    State(mocks): State<Mocks>,
+    Path(name): Path<String>,
+    Order(spec): Order<UserSpec>,
+) -> Answer {
     mocks.put_user(&name, spec)?;
     Ok(Json(json!({"subject": mocks.subject(&name)})).into_response())
 }
 
-async fn step(State(mocks): State<Mocks>, Path((user, session, verb)): Path<(String, String, String)>) -> Answer {
+async fn step(
+    State(mocks): State<Mocks>,
+    Path((user, session, verb)): Path<(String, String, String)>,
+) -> Answer {
     let verb: Verb = serde_json::from_value(verb.into())
         .map_err(|error| Problem::new(404, "No such verb of a session", error.to_string()))?;
     mocks.step(&user, &session, verb)?;
@@ -127,7 +134,11 @@ struct Owner {
     browser: String,
 }
 
-async fn put_cookie(State(mocks): State<Mocks>, Path(value): Path<String>, Order(owner): Order<Owner>) -> Answer {
+async fn put_cookie(
+    State(mocks): State<Mocks>,
+    Path(value): Path<String>,
+    Order(owner): Order<Owner>,
+) -> Answer {
     mocks.put_cookie(&value, &owner.user, &owner.browser)?;
     done()
 }
@@ -147,9 +158,10 @@ struct Emit {
 }
 
 async fn emit(State(mocks): State<Mocks>, Order(order): Order<Emit>) -> Answer {
-    let topic: Topic = order.topic.parse().map_err(|error| {
-        Problem::new(422, "Not a topic", format!("`{}`: {error}", order.topic))
-    })?;
+    let topic: Topic = order
+        .topic
+        .parse()
+        .map_err(|error| Problem::new(422, "Not a topic", format!("`{}`: {error}", order.topic)))?;
     let id = mocks.emit(topic, order.payload)?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
 }

@@ -34,7 +34,11 @@ fn users(world: &World) -> BTreeMap<&str, Value> {
             "servers": user.items.servers(),
         })
     };
-    world.users.iter().map(|(name, found)| (name.as_str(), user((name, found)))).collect()
+    world
+        .users
+        .iter()
+        .map(|(name, found)| (name.as_str(), user((name, found))))
+        .collect()
 }
 
 fn streams(world: &World) -> Vec<Value> {

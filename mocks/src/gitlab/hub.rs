@@ -113,7 +113,10 @@ impl Hub {
             Some((_, seq)) if seq > ring.newest => "unknown id",
             Some((_, seq)) if seq + 1 < oldest => "too old",
             Some((_, seq)) => {
-                let missed = ring.kept.iter().filter(|kept| kept.seq > seq && want.types.contains(&kept.event));
+                let missed = ring
+                    .kept
+                    .iter()
+                    .filter(|kept| kept.seq > seq && want.types.contains(&kept.event));
                 return missed.map(|kept| kept.text.clone()).collect();
             }
         };
@@ -146,11 +149,14 @@ impl Hub {
             text: text.clone(),
         });
         let is_slow = |_: &u64, reader: &mut Reader| {
-            let is_concerned = reader.want.project == topic.project && reader.want.types.contains(&topic.event);
+            let is_concerned =
+                reader.want.project == topic.project && reader.want.types.contains(&topic.event);
             is_concerned && reader.queue.try_send(text.clone()).is_err()
         };
         let slow = self.readers.extract_if(.., is_slow);
-        let closed = slow.map(|(id, reader)| reader.close(id, (End::Broken, "slow reader"))).collect();
+        let closed = slow
+            .map(|(id, reader)| reader.close(id, (End::Broken, "slow reader")))
+            .collect();
         (id, closed)
     }
 
@@ -162,7 +168,10 @@ impl Hub {
 
     /// Cuts streams: all, or those of one user.
     pub(crate) fn cut(&mut self, user: Option<&str>) -> Vec<Observation> {
-        self.close(|_, want| user.is_none_or(|user| want.user == user), (End::Broken, "cut"))
+        self.close(
+            |_, want| user.is_none_or(|user| want.user == user),
+            (End::Broken, "cut"),
+        )
     }
 
     /// Cuts one stream.
@@ -182,13 +191,17 @@ impl Hub {
     }
 
     fn close(&mut self, is_meant: impl Fn(u64, &Want) -> bool, how: (End, &str)) -> Vec<Observation> {
-        let closed = self.readers.extract_if(.., |id, reader| is_meant(*id, &reader.want));
+        let closed = self
+            .readers
+            .extract_if(.., |id, reader| is_meant(*id, &reader.want));
         closed.map(|(id, reader)| reader.close(id, how)).collect()
     }
 
     /// Open streams: number, reader, topic.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (u64, &str, &str)> {
-        self.readers.iter().map(|(id, reader)| (*id, reader.want.user.as_str(), reader.want.topic.as_str()))
+        self.readers
+            .iter()
+            .map(|(id, reader)| (*id, reader.want.user.as_str(), reader.want.topic.as_str()))
     }
 }
 

@@ -25,7 +25,10 @@ use crate::{
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let several = || shared.gated(STREAM, get(stream::of_several_types));
     Router::new()
-        .route("/project/{id}/{event}", shared.gated(STREAM, get(stream::of_one_type)))
+        .route(
+            "/project/{id}/{event}",
+            shared.gated(STREAM, get(stream::of_one_type)),
+        )
         .route("/project/{id}", several())
         .route("/api/v4/projects/{id}/events/stream", several())
         .route("/api/v4/projects/{id}", shared.gated(PROJECT, get(project)))
@@ -68,7 +71,11 @@ async fn user(State(shared): State<Arc<Shared>>, Extension(call): Extension<Arc<
     let Some(name) = reader(&world, &shared, &call) else {
         return message(StatusCode::UNAUTHORIZED, "401 Unauthorized");
     };
-    let id = world.users.keys().position(|found| *found == name).map_or(0, |index| index + 1);
+    let id = world
+        .users
+        .keys()
+        .position(|found| *found == name)
+        .map_or(0, |index| index + 1);
     let body = json!({
         "id": id,
         "username": name,
@@ -83,7 +90,11 @@ async fn user(State(shared): State<Arc<Shared>>, Extension(call): Extension<Arc<
 
 /// The user that a token is of. As GitLab's tokens are its own, a session that ended at Keycloak goes unnoticed.
 fn reader(world: &World, shared: &Shared, call: &Call) -> Option<String> {
-    let sent = [call.header("private-token"), call.bearer(), call.query("access_token")];
+    let sent = [
+        call.header("private-token"),
+        call.bearer(),
+        call.query("access_token"),
+    ];
     let claims = world.access(&shared.keys, sent.into_iter().flatten().next()?)?;
     world.user_of(&claims)
 }

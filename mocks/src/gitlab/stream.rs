@@ -46,7 +46,8 @@ pub(crate) async fn of_several_types(
 #[expect(clippy::result_large_err, reason = "a refusal is an answer like the other")]
 fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Result<Response, Response> {
     let mut world = shared.world();
-    let user = reader(&world, shared, call).ok_or_else(|| message(StatusCode::UNAUTHORIZED, "401 Unauthorized"))?;
+    let user =
+        reader(&world, shared, call).ok_or_else(|| message(StatusCode::UNAUTHORIZED, "401 Unauthorized"))?;
     let types: BTreeSet<EventType> = types
         .split(',')
         .map(str::parse)
@@ -55,7 +56,9 @@ fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Re
     let project = sees(&world, &user, project)
         .ok_or_else(|| message(StatusCode::NOT_FOUND, "404 Project Not Found"))?;
     let words: Vec<_> = types.iter().map(|event| event.as_str()).collect();
-    let last_id = call.header("last-event-id").or_else(|| call.query("last_event_id"));
+    let last_id = call
+        .header("last-event-id")
+        .or_else(|| call.query("last_event_id"));
     let want = Want {
         topic: format!("/project/{project}/{}", words.join(",")),
         last_id: last_id.filter(|id| !id.is_empty()).map(str::to_owned),
@@ -66,7 +69,11 @@ fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Re
     let topic = want.topic.clone();
     let feed = world.hub.open(call.id, want);
     let id = feed.id;
-    world.tell(&Observation::StreamOpened { id, user: user.clone(), topic });
+    world.tell(&Observation::StreamOpened {
+        id,
+        user: user.clone(),
+        topic,
+    });
     let now = world.now();
     if let Some(firing) = world.orders.cut(STREAM, &user, now) {
         world.fired(firing, STREAM);
@@ -76,7 +83,11 @@ fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Re
     }
     let generation = world.generation;
     drop(world);
-    let guard = Guard { shared: Arc::clone(shared), generation, id };
+    let guard = Guard {
+        shared: Arc::clone(shared),
+        generation,
+        id,
+    };
     Ok(answer(feed, guard))
 }
 
@@ -86,7 +97,12 @@ fn answer(feed: Feed, guard: Guard) -> Response {
     let retry = config.scaled(config.retry).as_millis();
     let mut beats = interval_at(Instant::now() + beat, beat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reading = Reading { feed, beats, is_over: false, guard };
+    let mut reading = Reading {
+        feed,
+        beats,
+        is_over: false,
+        guard,
+    };
     let hello = format!("retry: {retry}\n: stream {}\n\n", reading.guard.id);
     reading.feed.backlog.push_front(Bytes::from(hello));
     let body = stream::unfold(reading, |mut reading| async move {

@@ -31,10 +31,12 @@ impl MocksConfig {
 impl ClientConfig {
     /// Whether a login of this client may lead there.
     pub(super) fn may_lead_to(&self, uri: &str) -> bool {
-        self.redirect_uris.iter().any(|allowed| match allowed.strip_suffix('*') {
-            Some(start) => uri.starts_with(start),
-            None => uri == allowed,
-        })
+        self.redirect_uris
+            .iter()
+            .any(|allowed| match allowed.strip_suffix('*') {
+                Some(start) => uri.starts_with(start),
+                None => uri == allowed,
+            })
     }
 }
 

@@ -50,11 +50,21 @@ pub(super) async fn document(State(shared): State<Arc<Shared>>) -> Response {
         "backchannel_logout_session_supported": true,
         "authorization_response_iss_parameter_supported": true,
     });
-    ([(header::CACHE_CONTROL, "no-cache, must-revalidate, no-transform, no-store")], Json(document)).into_response()
+    (
+        [(
+            header::CACHE_CONTROL,
+            "no-cache, must-revalidate, no-transform, no-store",
+        )],
+        Json(document),
+    )
+        .into_response()
 }
 
 /// `GET …/certs`
 pub(super) async fn certs() -> Response {
-    let head = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+    let head = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     (head, JWKS).into_response()
 }

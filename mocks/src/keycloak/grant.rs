@@ -38,7 +38,10 @@ struct Issue<'a> {
 }
 
 /// `POST …/token`
-pub(super) async fn token(State(shared): State<Arc<Shared>>, Extension(call): Extension<Arc<Call>>) -> Response {
+pub(super) async fn token(
+    State(shared): State<Arc<Shared>>,
+    Extension(call): Extension<Arc<Call>>,
+) -> Response {
     let mut world = shared.world();
     match grant(&mut world, &shared, &call) {
         Ok(tokens) => (NOT_STORED, Json(tokens)).into_response(),
@@ -50,9 +53,18 @@ fn grant(world: &mut World, shared: &Shared, call: &Call) -> Result<Value, Refus
     let kind = call
         .form("grant_type")
         .ok_or_else(|| Refusal::request("Missing form parameter: grant_type"))?;
-    let known = ["authorization_code", "refresh_token", "password", "client_credentials"];
+    let known = [
+        "authorization_code",
+        "refresh_token",
+        "password",
+        "client_credentials",
+    ];
     if !known.contains(&kind) {
-        return Err(Refusal::new(400, "unsupported_grant_type", "Unsupported grant_type"));
+        return Err(Refusal::new(
+            400,
+            "unsupported_grant_type",
+            "Unsupported grant_type",
+        ));
     }
     let client = client::authenticate(shared, call)?;
     let mut seen = BTreeSet::new();
@@ -72,7 +84,9 @@ fn by_code(
     shared: &Shared,
     (client, call): (&ClientConfig, &Call),
 ) -> Result<Value, Refusal> {
-    let text = call.form("code").ok_or_else(|| Refusal::request("Missing parameter: code"))?;
+    let text = call
+        .form("code")
+        .ok_or_else(|| Refusal::request("Missing parameter: code"))?;
     let invalid = || Refusal::grant("Code not valid");
     let now = world.now();
     let code = world.sessions.codes.get_mut(text).ok_or_else(invalid)?;
@@ -104,10 +118,16 @@ fn by_code(
             ));
         }
     }
-    if world.sessions.live(&code.sid, (&shared.config.lifetimes, now)).is_none() {
+    if world
+        .sessions
+        .live(&code.sid, (&shared.config.lifetimes, now))
+        .is_none()
+    {
         return Err(Refusal::grant("Session not active"));
     }
-    world.sessions.attach(&code.sid, &client.client_id, Some(code.is_sso));
+    world
+        .sessions
+        .attach(&code.sid, &client.client_id, Some(code.is_sso));
     let issue = Issue {
         client,
         sid: &code.sid,
@@ -125,7 +145,9 @@ fn by_refresh_token(
     shared: &Shared,
     (client, call): (&ClientConfig, &Call),
 ) -> Result<Value, Refusal> {
-    let token = call.form("refresh_token").ok_or_else(|| Refusal::request("No refresh token"))?;
+    let token = call
+        .form("refresh_token")
+        .ok_or_else(|| Refusal::request("No refresh token"))?;
     let now = world.now();
     let claims = shared
         .keys
@@ -146,7 +168,10 @@ fn by_refresh_token(
         .live(sid, (&shared.config.lifetimes, now))
         .ok_or_else(|| Refusal::grant("Session not active"))?;
     let is_attached = login.clients.contains_key(&client.client_id);
-    let user = world.users.get(&login.who.user).ok_or_else(|| Refusal::grant("User not found"))?;
+    let user = world
+        .users
+        .get(&login.who.user)
+        .ok_or_else(|| Refusal::grant("User not found"))?;
     if user.spec.refresh == order::Refresh::Refused {
         return Err(Refusal::grant("Session not active"));
     }
@@ -183,7 +208,11 @@ fn narrowed(granted: &str, wanted: Option<&str>) -> Result<String, Refusal> {
     if wanted.split(' ').all(|scope| granted.contains(scope)) {
         return Ok(wanted.to_owned());
     }
-    Err(Refusal::new(400, "invalid_scope", &format!("Invalid scopes: {wanted}")))
+    Err(Refusal::new(
+        400,
+        "invalid_scope",
+        &format!("Invalid scopes: {wanted}"),
+    ))
 }
 
 fn by_password(
@@ -191,7 +220,9 @@ fn by_password(
     shared: &Shared,
     (client, call): (&ClientConfig, &Call),
 ) -> Result<Value, Refusal> {
-    let name = call.form("username").ok_or_else(|| Refusal::request("Missing parameter: username"))?;
+    let name = call
+        .form("username")
+        .ok_or_else(|| Refusal::request("Missing parameter: username"))?;
     let is_right = world
         .users
         .get(name)
@@ -249,7 +280,14 @@ fn by_client(world: &mut World, shared: &Shared, client: &ClientConfig) -> Value
 fn uuid_of(name: &str) -> String {
     let hash = Sha256::digest(name);
     let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    format!(
+        "{}-{}-4{}-8{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[13..16],
+        &hex[17..20],
+        &hex[20..]
+    )
 }
 
 impl World {
@@ -281,7 +319,10 @@ impl World {
         let access_exp = after(now, user.spec.access_token).min(end);
         let refresh_exp = after(now, lifetimes.session_idle).min(end);
         let (name, subject) = (login.who.user.clone(), user.subject.clone());
-        let is_sso = login.clients.get(&issue.client.client_id).and_then(|part| part.is_sso);
+        let is_sso = login
+            .clients
+            .get(&issue.client.client_id)
+            .and_then(|part| part.is_sso);
         let auth_time = is_sso.map(|_| login.started.as_second());
 
         let random = self.seams.random.clone();
@@ -295,24 +336,30 @@ impl World {
             "sid": issue.sid,
         });
         let said = said_of(&name, issue.scope);
-        let mut access = merged(&base, &json!({
-            "exp": access_exp.as_second(),
-            "jti": format!("{}:{}", issue.letters, jti()),
-            "aud": shared.config.audience,
-            "typ": "Bearer",
-            "acr": if is_sso == Some(true) { "0" } else { "1" },
-            "allowed-origins": ["*"],
-            "realm_access": {"roles": ["offline_access", "uma_authorization"]},
-            "scope": issue.scope,
-        }));
+        let mut access = merged(
+            &base,
+            &json!({
+                "exp": access_exp.as_second(),
+                "jti": format!("{}:{}", issue.letters, jti()),
+                "aud": shared.config.audience,
+                "typ": "Bearer",
+                "acr": if is_sso == Some(true) { "0" } else { "1" },
+                "allowed-origins": ["*"],
+                "realm_access": {"roles": ["offline_access", "uma_authorization"]},
+                "scope": issue.scope,
+            }),
+        );
         access = merged(&access, &said);
-        let mut refresh = merged(&base, &json!({
-            "exp": refresh_exp.as_second(),
-            "jti": jti(),
-            "aud": shared.config.issuer(),
-            "typ": "Refresh",
-            "scope": issue.scope,
-        }));
+        let mut refresh = merged(
+            &base,
+            &json!({
+                "exp": refresh_exp.as_second(),
+                "jti": jti(),
+                "aud": shared.config.issuer(),
+                "typ": "Refresh",
+                "scope": issue.scope,
+            }),
+        );
         if shared.config.rotation {
             refresh["reuse_id"] = issue.family.map_or_else(&jti, str::to_owned).into();
         }
@@ -336,14 +383,17 @@ impl World {
             "scope": issue.scope,
         });
         if issue.scope.split(' ').any(|scope| scope == "openid") {
-            let mut id = merged(&base, &json!({
-                "exp": access_exp.as_second(),
-                "jti": jti(),
-                "aud": issue.client.client_id,
-                "typ": "ID",
-                "at_hash": half_digest(&tokens.0),
-                "acr": access["acr"],
-            }));
+            let mut id = merged(
+                &base,
+                &json!({
+                    "exp": access_exp.as_second(),
+                    "jti": jti(),
+                    "aud": issue.client.client_id,
+                    "typ": "ID",
+                    "at_hash": half_digest(&tokens.0),
+                    "acr": access["acr"],
+                }),
+            );
             id = merged(&id, &said);
             if let Some(time) = auth_time {
                 id["auth_time"] = time.into();

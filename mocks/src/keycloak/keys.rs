@@ -12,7 +12,8 @@ pub(crate) const JWKS: &str = include_str!("../../keys/jwks.json");
 /// Id of the signing key in [`JWKS`].
 const KID: &str = "anScQWJJ7d2IwfAR_ZyNQsaRtJ9TbvCzHxJmx1ytKuY";
 /// Signs what only Keycloak itself reads: refresh tokens and cookies. Public, as the others.
-const OWN_SECRET: &[u8] = b"polytab mock keycloak: refresh tokens, for tests only, trust nothing signed with this";
+const OWN_SECRET: &[u8] =
+    b"polytab mock keycloak: refresh tokens, for tests only, trust nothing signed with this";
 
 /// The realm's keys.
 pub(crate) struct Keys {
@@ -23,7 +24,9 @@ pub(crate) struct Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,7 +67,10 @@ impl Keys {
         Self {
             issuer,
             signing: (signing, public),
-            own: (EncodingKey::from_secret(OWN_SECRET), DecodingKey::from_secret(OWN_SECRET)),
+            own: (
+                EncodingKey::from_secret(OWN_SECRET),
+                DecodingKey::from_secret(OWN_SECRET),
+            ),
         }
     }
 
@@ -135,7 +141,11 @@ mod tests {
 
     #[test]
     fn an_audience_is_one_or_several() {
-        for (audience, is_for) in [(json!("renku"), true), (json!(["a", "renku"]), true), (json!(null), false)] {
+        for (audience, is_for) in [
+            (json!("renku"), true),
+            (json!(["a", "renku"]), true),
+            (json!(null), false),
+        ] {
             assert_eq!(Claims(json!({ "aud": audience })).is_for("renku"), is_for);
         }
     }

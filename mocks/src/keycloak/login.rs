@@ -41,11 +41,18 @@ pub(super) async fn authorize((State(shared), Extension(call)): Asked) -> Respon
     };
     let (request, problem) = read(&client, &call);
     if let Some((error, description)) = problem {
-        return back(&shared, &request, &[("error", error), ("error_description", description)]);
+        return back(
+            &shared,
+            &request,
+            &[("error", error), ("error_description", description)],
+        );
     }
     let mut world = shared.world();
     let (now, prompt) = (world.now(), call.field("prompt").unwrap_or(""));
-    let max_age = call.field("max_age").and_then(|age| age.parse().ok()).map(SignedDuration::from_secs);
+    let max_age = call
+        .field("max_age")
+        .and_then(|age| age.parse().ok())
+        .map(SignedDuration::from_secs);
     let signed_in = call
         .cookie(IDENTITY)
         .and_then(|cookie| shared.keys.verify_own(cookie))
@@ -119,15 +126,21 @@ fn read(client: &ClientConfig, call: &Call) -> (AuthRequest, Option<(&'static st
 pub(super) async fn authenticate((State(shared), Extension(call)): Asked) -> Response {
     let mut world = shared.world();
     let now = world.now();
-    let page = call.query("tab_id").and_then(|tab| world.sessions.pages.take(tab));
+    let page = call
+        .query("tab_id")
+        .and_then(|tab| world.sessions.pages.take(tab));
     let Some(page) = page else {
-        return error_page(StatusCode::BAD_REQUEST, "This page was used already, or was never shown.");
+        return error_page(
+            StatusCode::BAD_REQUEST,
+            "This page was used already, or was never shown.",
+        );
     };
     if call.cookie(AUTH_SESSION) != Some(page.browser.as_str()) {
         return error_page(StatusCode::BAD_REQUEST, "Cookie not found.");
     }
     let life = SignedDuration::try_from(shared.config.lifetimes.login).unwrap_or(SignedDuration::MAX);
-    if call.query("session_code") != Some(page.session_code.as_str()) || now.duration_since(page.shown) > life {
+    if call.query("session_code") != Some(page.session_code.as_str()) || now.duration_since(page.shown) > life
+    {
         return error_page(StatusCode::BAD_REQUEST, "This page has expired.");
     }
     let name = call.form("username").unwrap_or("");
@@ -177,7 +190,10 @@ impl World {
         self.secrets.keep("session_code", &page.session_code);
         self.sessions.pages.put(tab, page);
         let error = error.map_or_else(String::new, |text| {
-            format!("<span id=\"input-error\" aria-live=\"polite\">{}</span>\n", escaped(text))
+            format!(
+                "<span id=\"input-error\" aria-live=\"polite\">{}</span>\n",
+                escaped(text)
+            )
         });
         let html = format!(
             "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body>\n<h1>Sign in</h1>\n\
@@ -217,13 +233,16 @@ impl World {
         );
         let response = (cookies, back(shared, &request, &fields)).into_response();
         let given = self.now();
-        self.sessions.codes.put(code.clone(), Code {
-            sid,
-            request,
-            given,
-            is_used: false,
-            is_sso,
-        });
+        self.sessions.codes.put(
+            code.clone(),
+            Code {
+                sid,
+                request,
+                given,
+                is_used: false,
+                is_sso,
+            },
+        );
         response
     }
 }
@@ -235,14 +254,22 @@ fn back(shared: &Shared, request: &AuthRequest, fields: &[(&str, &str)]) -> Resp
     };
     let issuer = shared.config.issuer();
     let state = request.state.as_deref().map(|state| ("state", state));
-    let pairs = state.into_iter().chain([("iss", issuer.as_str())]).chain(fields.iter().copied());
+    let pairs = state
+        .into_iter()
+        .chain([("iss", issuer.as_str())])
+        .chain(fields.iter().copied());
     if request.in_fragment {
         let fragment = Serializer::new(String::new()).extend_pairs(pairs).finish();
         url.set_fragment(Some(&fragment));
     } else {
         url.query_pairs_mut().extend_pairs(pairs);
     }
-    (StatusCode::FOUND, NOT_STORED, [(header::LOCATION, String::from(url))]).into_response()
+    (
+        StatusCode::FOUND,
+        NOT_STORED,
+        [(header::LOCATION, String::from(url))],
+    )
+        .into_response()
 }
 
 /// A cookie of the realm. Over plain HTTP no browser would send a `Secure` one back.

@@ -69,14 +69,21 @@ pub(super) async fn by_browser((State(shared), Extension(call)): Asked) -> Respo
     deliver(&shared, notices).await;
     let gone = [IDENTITY, "KEYCLOAK_SESSION"].map(|name| (header::SET_COOKIE, cookie(&shared, name, "")));
     let gone = AppendHeaders(gone);
-    let target = call.query("post_logout_redirect_uri").and_then(|uri| Url::parse(uri).ok());
+    let target = call
+        .query("post_logout_redirect_uri")
+        .and_then(|uri| Url::parse(uri).ok());
     let Some(mut target) = target else {
         return (gone, Html("<!DOCTYPE html>\n<p>You are logged out</p>\n")).into_response();
     };
     if let Some(state) = call.query("state") {
         target.query_pairs_mut().append_pair("state", state);
     }
-    (StatusCode::FOUND, gone, [(header::LOCATION, String::from(target))]).into_response()
+    (
+        StatusCode::FOUND,
+        gone,
+        [(header::LOCATION, String::from(target))],
+    )
+        .into_response()
 }
 
 /// The session to end, if the visit is in order and nobody has to be asked.
@@ -87,7 +94,10 @@ fn may_leave(shared: &Shared, call: &Call) -> Result<Option<String>, Box<Respons
     }
     let hint = match call.query("id_token_hint") {
         Some(token) => {
-            let claims = shared.keys.verify(token).filter(|claims| claims.text("typ") == "ID");
+            let claims = shared
+                .keys
+                .verify(token)
+                .filter(|claims| claims.text("typ") == "ID");
             Some(claims.ok_or_else(|| bad("Invalid parameter: id_token_hint"))?)
         }
         None => None,
@@ -101,7 +111,9 @@ fn may_leave(shared: &Shared, call: &Call) -> Result<Option<String>, Box<Respons
             return Err(bad("Invalid redirect uri"));
         }
     }
-    let of_browser = call.cookie(IDENTITY).and_then(|cookie| shared.keys.verify_own(cookie));
+    let of_browser = call
+        .cookie(IDENTITY)
+        .and_then(|cookie| shared.keys.verify_own(cookie));
     let of_browser = of_browser.map(|claims| claims.text("sid").to_owned());
     let Some(hint) = hint else {
         // Without a hint anybody's link could sign people out: Keycloak asks them.
@@ -165,13 +177,18 @@ pub(crate) async fn deliver(shared: &Shared, notices: Vec<Notice>) {
 }
 
 async fn tell(shared: &Shared, client: &HttpClient, notice: Notice) {
-    let form = Serializer::new(String::new()).append_pair("logout_token", &notice.token).finish();
+    let form = Serializer::new(String::new())
+        .append_pair("logout_token", &notice.token)
+        .finish();
     let request = Request::post(notice.url.as_str())
         .header(header::HOST, notice.url.authority())
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(Full::new(Bytes::from(form)));
     let status = match request {
-        Ok(request) => client.send(request).await.map_or(0, |answer| answer.status().as_u16()),
+        Ok(request) => client
+            .send(request)
+            .await
+            .map_or(0, |answer| answer.status().as_u16()),
         Err(_) => 0,
     };
     shared.world().tell(&Observation::LogoutDelivered {

@@ -75,7 +75,9 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 
 fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -116,7 +118,8 @@ impl IntoResponse for Refusal {
 }
 
 /// Tokens and what is said of them must not be kept by anybody on the way.
-const NOT_STORED: [(HeaderName, &str); 2] = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
+const NOT_STORED: [(HeaderName, &str); 2] =
+    [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
 
 /// A page for people that says why it does not go on.
 fn error_page(status: StatusCode, text: &str) -> Response {

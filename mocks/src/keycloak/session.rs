@@ -173,7 +173,10 @@ impl Sessions {
 
     /// Uses a refresh token up (MOCKS K9): each once, and a second use costs the client its part of the session.
     pub(crate) fn rotate(&mut self, sid: &str, client: &str, token: RefreshId<'_>) -> Result<(), Refusal> {
-        let part = self.logins.get_mut(sid).and_then(|login| login.clients.get_mut(client));
+        let part = self
+            .logins
+            .get_mut(sid)
+            .and_then(|login| login.clients.get_mut(client));
         let Some(part) = part else {
             return Err(no_client());
         };

@@ -47,14 +47,20 @@ pub(super) async fn userinfo((State(shared), Extension(call)): Asked) -> Respons
         return unauthorized(&shared, "Missing token");
     };
     let world = shared.world();
-    let Some(claims) = world.access(&shared.keys, token).filter(|claims| !world.is_revoked(claims)) else {
+    let Some(claims) = world
+        .access(&shared.keys, token)
+        .filter(|claims| !world.is_revoked(claims))
+    else {
         return unauthorized(&shared, "Token verification failed");
     };
     if !claims.text("scope").split(' ').any(|scope| scope == "openid") {
         return Refusal::new(403, "insufficient_scope", "Missing openid scope").into_response();
     }
     if !world.has_session(&shared, &claims) {
-        return unauthorized(&shared, "User session not found or doesn't have client attached on it");
+        return unauthorized(
+            &shared,
+            "User session not found or doesn't have client attached on it",
+        );
     }
     let name = world.user_of(&claims).unwrap_or_default();
     let mut answer = said_of(&name, claims.text("scope"));
@@ -82,7 +88,11 @@ pub(super) async fn revoke((State(shared), Extension(call)): Asked) -> Response 
     };
     let mut world = shared.world();
     let (refresh, access) = (shared.keys.verify_own(token), world.access(&shared.keys, token));
-    let Some(claims) = refresh.clone().or(access).filter(|claims| world.has_session(&shared, claims)) else {
+    let Some(claims) = refresh
+        .clone()
+        .or(access)
+        .filter(|claims| world.has_session(&shared, claims))
+    else {
         // Keycloak says so with a body, although the status says all is well.
         return Refusal::new(200, "invalid_token", "Invalid token").into_response();
     };
@@ -95,7 +105,10 @@ pub(super) async fn revoke((State(shared), Extension(call)): Asked) -> Response 
     if refresh.is_some() {
         let sid = claims.text("sid");
         world.sessions.detach(sid, &client.client_id);
-        let is_unused = world.sessions.get(sid).is_some_and(|login| login.clients.is_empty());
+        let is_unused = world
+            .sessions
+            .get(sid)
+            .is_some_and(|login| login.clients.is_empty());
         if is_unused {
             world.sessions.end(sid);
         }

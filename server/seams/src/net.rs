@@ -129,7 +129,9 @@ impl Listen for TcpListener {
                     // Without it small frames wait for the peer's acknowledgement; a failure only costs delay.
                     stream.set_nodelay(true).ok();
                     // What the kernel holds for a peer that does not read is held in vain.
-                    SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES).ok();
+                    SockRef::from(&stream)
+                        .set_send_buffer_size(SEND_BUFFER_BYTES)
+                        .ok();
                     return (AnyStream::new(stream), peer.to_string());
                 }
                 Err(error) => {

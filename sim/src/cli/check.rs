@@ -25,7 +25,11 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         complain(&nothing(&arguments.paths));
         return Ok(Exit::NothingRan);
     }
-    say(&format!("{} scenarios in {} files: no problems", loaded.scenarios.len(), loaded.files))
+    say(&format!(
+        "{} scenarios in {} files: no problems",
+        loaded.scenarios.len(),
+        loaded.files
+    ))
 }
 
 /// Says what is wrong with files, on standard error.
@@ -38,7 +42,10 @@ pub(super) fn show_problems(loaded: &Loaded) -> Exit {
         writeln!(err, "{}\n", render(problem, is_colourful, width())).ok();
     }
     let count = loaded.problems.len();
-    let first = loaded.problems.first().map_or("", |problem| problem.code.as_str());
+    let first = loaded
+        .problems
+        .first()
+        .map_or("", |problem| problem.code.as_str());
     complain(&format!(
         "{count} problem{} in {} file{}; `polytab explain {first}` says more",
         if count == 1 { "" } else { "s" },

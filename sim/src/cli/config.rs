@@ -65,7 +65,11 @@ impl ProjectFile {
         };
         match toml::from_str(&text) {
             Ok(file) => Ok(file),
-            Err(error) => bail!("`{}` is not a project file: {}", path.display(), error.to_string().trim_end()),
+            Err(error) => bail!(
+                "`{}` is not a project file: {}",
+                path.display(),
+                error.to_string().trim_end()
+            ),
         }
     }
 }

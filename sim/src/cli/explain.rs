@@ -16,9 +16,9 @@ pub(super) fn explain(what: Option<&str>) -> anyhow::Result<Exit> {
     if let Some(text) = found {
         return say(&text);
     }
-    let near = names().into_iter().max_by(|left, right| {
-        strsim::jaro_winkler(what, left).total_cmp(&strsim::jaro_winkler(what, right))
-    });
+    let near = names()
+        .into_iter()
+        .max_by(|left, right| strsim::jaro_winkler(what, left).total_cmp(&strsim::jaro_winkler(what, right)));
     let near = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
     complain(&format!("there is nothing to explain about `{what}`{near}"));
     Ok(Exit::Usage)
@@ -28,7 +28,11 @@ fn names() -> Vec<String> {
     let problems = explain::CODES.iter().map(|code| code.code.as_str().to_owned());
     let rules = Rule::ALL.iter().map(|rule| rule.name().to_owned());
     let closes = CloseCode::ALL.iter().map(|code| code.number().to_string());
-    problems.chain(rules).chain(closes).chain(["exit".to_owned()]).collect()
+    problems
+        .chain(rules)
+        .chain(closes)
+        .chain(["exit".to_owned()])
+        .collect()
 }
 
 fn problem(name: &str) -> Option<String> {
@@ -51,7 +55,9 @@ fn close_code(number: &str) -> Option<String> {
     let then = match code.then() {
         Return::Never => "must not come back by itself".to_owned(),
         Return::AfterSignIn => "comes back after the person signed in again".to_owned(),
-        Return::BackOff(first) => format!("comes back after {first:?}, waiting half as long again after each failure"),
+        Return::BackOff(first) => {
+            format!("comes back after {first:?}, waiting half as long again after each failure")
+        }
         Return::AsTold => "comes back after the time that the close reason names (`retry_ms=…`)".to_owned(),
     };
     Some(format!("{}: {}. The tab {then}.", code.number(), code.meaning()))
@@ -64,8 +70,14 @@ fn exit_codes() -> String {
 
 fn everything() -> String {
     let list = |title: &str, names: Vec<String>| format!("{title}:\n  {}", names.join("\n  "));
-    let problems = explain::CODES.iter().map(|code| code.code.as_str().to_owned()).collect();
-    let rules = Rule::ALL.iter().map(|rule| format!("{:28} {}", rule.name(), rule.meaning())).collect();
+    let problems = explain::CODES
+        .iter()
+        .map(|code| code.code.as_str().to_owned())
+        .collect();
+    let rules = Rule::ALL
+        .iter()
+        .map(|rule| format!("{:28} {}", rule.name(), rule.meaning()))
+        .collect();
     let closes = CloseCode::ALL
         .iter()
         .map(|code| format!("{} {}", code.number(), code.meaning()))

@@ -136,7 +136,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors. Where they cannot be written, nobody reads them.
             error.print().ok();
-            let code = if error.use_stderr() { Exit::Usage } else { Exit::Passed };
+            let code = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Passed
+            };
             return ExitCode::from(code.code());
         }
     };
@@ -158,9 +162,11 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(&arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
-        Command::Schema { what: Format::Scenario } => {
-            say(&serde_json::to_string_pretty(&crate::scenario::schema::scenario())?)
-        }
+        Command::Schema {
+            what: Format::Scenario,
+        } => say(&serde_json::to_string_pretty(
+            &crate::scenario::schema::scenario(),
+        )?),
         Command::Explain { what } => explain::explain(what.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "polytab", &mut io::stdout());
@@ -172,7 +178,10 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
 /// Logs of the parts are for people who look for a defect: `RUST_LOG=debug`.
 fn start_logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -198,14 +207,19 @@ fn complain(text: &str) {
 
 /// Characters per line of the terminal, or of what `COLUMNS` says.
 fn width() -> usize {
-    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let told = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
     let seen = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     told.or_else(seen).unwrap_or(120).clamp(60, 240)
 }
 
 /// Names of the mocks' routes, against which files are checked.
 fn routes() -> Vec<&'static str> {
-    polytab_mocks::route::ROUTES.iter().map(|route| route.name).collect()
+    polytab_mocks::route::ROUTES
+        .iter()
+        .map(|route| route.name)
+        .collect()
 }
 
 #[cfg(test)]

@@ -59,7 +59,13 @@ pub(super) struct RunArguments {
     #[arg(short, long, value_name = "N", env = "POLYTAB_JOBS")]
     jobs: Option<NonZeroUsize>,
     /// Only scenarios whose id or name contains this text; may be repeated
-    #[arg(short, long, value_name = "TEXT", env = "POLYTAB_FILTER", value_delimiter = ',')]
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        env = "POLYTAB_FILTER",
+        value_delimiter = ','
+    )]
     filter: Vec<String>,
     /// Only scenarios with this tag, or, with a `!` before it, without it; may be repeated
     #[arg(short, long, value_name = "TAG", env = "POLYTAB_TAG", value_delimiter = ',')]
@@ -96,8 +102,8 @@ pub(super) struct RunArguments {
     list: bool,
     /// Ports of the mocks beside a target at a URL: Keycloak, backend, GitLab, control API [default:
     /// 7081,7082,7083,7084]
-    #[arg(long, value_name = "K,B,G,C", env = "POLYTAB_MOCK_PORTS", value_delimiter = ',', num_args = 4)]
-    mock_ports: Option<Vec<u16>>,
+    #[arg(long, value_name = "K,B,G,C", env = "POLYTAB_MOCK_PORTS")]
+    mock_ports: Option<String>,
     /// Settings of the project [default: polytab.toml, if there is one]
     #[arg(long, value_name = "FILE", env = "POLYTAB_CONFIG")]
     config: Option<PathBuf>,
@@ -144,7 +150,11 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<Exit> {
     let all = loaded.scenarios.len();
     let scenarios = plan.selection.select(loaded.scenarios.into_iter().map(Arc::new));
     if scenarios.is_empty() {
-        complain(&if all == 0 { nothing(&plan.paths) } else { format!("none of {all} scenarios is selected") });
+        complain(&if all == 0 {
+            nothing(&plan.paths)
+        } else {
+            format!("none of {all} scenarios is selected")
+        });
         return Ok(Exit::NothingRan);
     }
     if arguments.list {
@@ -160,7 +170,10 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<Exit> {
 
 /// Cancels `stop` at the first Ctrl-C; the second ends the process, reports or not.
 fn listen(stop: &CancellationToken) -> anyhow::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let stop = stop.clone();
     let asked = runtime.block_on(async { super::serve::asked_to_stop() })?;
     let mut tasks = tokio::task::JoinSet::new();
@@ -195,7 +208,10 @@ fn play(
     if told.is_err() {
         return told.map(|()| Exit::Environment);
     }
-    #[expect(clippy::disallowed_methods, reason = "real time is what is wanted: how long the suite took")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "real time is what is wanted: how long the suite took"
+    )]
     let started = std::time::Instant::now();
     let (mut summary, mut worst) = (Summary::default(), None);
     let ran = suite::run(scenarios, options, stop, &mut |report| {
@@ -242,7 +258,10 @@ fn tell(
 }
 
 fn reporters(plan: &Plan, arguments: &RunArguments, scenarios: &[Arc<Scenario>]) -> Vec<Box<dyn Reporter>> {
-    let by_id: Scenarios = scenarios.iter().map(|scenario| (scenario.id(), Arc::clone(scenario))).collect();
+    let by_id: Scenarios = scenarios
+        .iter()
+        .map(|scenario| (scenario.id(), Arc::clone(scenario)))
+        .collect();
     let mut reporters: Vec<Box<dyn Reporter>> = match arguments.message_format {
         MessageFormat::Human => vec![Box::new(Human {
             out: anstream::stdout(),
@@ -274,7 +293,10 @@ fn plan(arguments: &RunArguments) -> anyhow::Result<Plan> {
     let settings = &project.run;
     let name = arguments.target.clone().or_else(|| settings.target.clone());
     let name = name.unwrap_or_else(|| "reference".to_owned());
-    let asked = (arguments.clock.or(settings.clock), arguments.speed.or(settings.speed));
+    let asked = (
+        arguments.clock.or(settings.clock),
+        arguments.speed.or(settings.speed),
+    );
     let (target, clock) = target(&name, &project, asked)?;
     let cores = available_parallelism().map_or(1, NonZeroUsize::get);
     let usual_jobs = match clock {
@@ -282,11 +304,15 @@ fn plan(arguments: &RunArguments) -> anyhow::Result<Plan> {
         ClockKind::Real => cores * REAL_JOBS_PER_CORE,
     };
     let mock_ports = match &arguments.mock_ports {
-        Some(ports) => ports.clone().try_into().map_err(|_| anyhow!("--mock-ports takes four ports"))?,
+        Some(text) => ports(text)?,
         None => settings.mock_ports.unwrap_or(MOCK_PORTS),
     };
     let pick = |own: &[String], of_project: &Option<Vec<String>>| {
-        if own.is_empty() { of_project.clone().unwrap_or_default() } else { own.to_vec() }
+        if own.is_empty() {
+            of_project.clone().unwrap_or_default()
+        } else {
+            own.to_vec()
+        }
     };
     let repeat = arguments.repeat.or(settings.repeat).unwrap_or(1);
     if repeat == 0 {
@@ -310,19 +336,29 @@ fn plan(arguments: &RunArguments) -> anyhow::Result<Plan> {
             target,
             clock,
             seed: arguments.seed.or(settings.seed).unwrap_or(SEED),
-            jobs: arguments.jobs.or(settings.jobs).unwrap_or(NonZeroUsize::new(usual_jobs).unwrap_or(NonZeroUsize::MIN)),
+            jobs: arguments
+                .jobs
+                .or(settings.jobs)
+                .unwrap_or(NonZeroUsize::new(usual_jobs).unwrap_or(NonZeroUsize::MIN)),
             repeat,
             retries: arguments.retries.or(settings.retries).unwrap_or(0),
             fail_fast: arguments.fail_fast || settings.fail_fast.unwrap_or(false),
             mock_ports,
-            snapshots: if arguments.ci { SnapshotMode::Check } else { SnapshotMode::Write },
+            snapshots: if arguments.ci {
+                SnapshotMode::Check
+            } else {
+                SnapshotMode::Write
+            },
         },
         selection: Selection {
             filter: pick(&arguments.filter, &settings.filter),
             tags: pick(&arguments.tag, &settings.tag),
             shard: arguments.shard.as_deref().map(shard).transpose()?,
         },
-        junit: pick(&arguments.report, &settings.report).iter().map(|text| junit(text)).collect::<anyhow::Result<_>>()?,
+        junit: pick(&arguments.report, &settings.report)
+            .iter()
+            .map(|text| junit(text))
+            .collect::<anyhow::Result<_>>()?,
     })
 }
 
@@ -343,12 +379,17 @@ fn target(
         return Ok((Target::reference(clock, speed)?, clock));
     }
     if clock == Some(ClockKind::Virtual) {
-        bail!("`{name}` runs on the real clock: the virtual one needs a server in the process, the reference server");
+        bail!(
+            "`{name}` runs on the real clock: the virtual one needs a server in the process, the reference server"
+        );
     }
     let mut target = if name.contains("://") {
         Target::at_url(name)?
     } else {
-        let description = project.target.get(name).ok_or_else(|| unknown_target(name, project))?;
+        let description = project
+            .target
+            .get(name)
+            .ok_or_else(|| unknown_target(name, project))?;
         Target::described(name, description)?
     };
     if let Some(speed) = speed {
@@ -368,8 +409,16 @@ fn unknown_target(name: &str, project: &ProjectFile) -> anyhow::Error {
     )
 }
 
+fn ports(text: &str) -> anyhow::Result<[u16; 4]> {
+    let ports: Option<Vec<u16>> = text.split(',').map(|port| port.trim().parse().ok()).collect();
+    let ports = ports.and_then(|ports| ports.try_into().ok());
+    ports.with_context(|| format!("--mock-ports {text}: four ports are given as 7081,7082,7083,7084"))
+}
+
 fn shard(text: &str) -> anyhow::Result<(usize, usize)> {
-    let parsed = text.split_once('/').and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
+    let parsed = text
+        .split_once('/')
+        .and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
     match parsed {
         Some((nth, of)) if (1..=of).contains(&nth) => Ok((nth, of)),
         _ => bail!("--shard {text}: a share is given as 2/5, from 1/5 to 5/5"),
@@ -387,12 +436,20 @@ impl Selection {
     fn select(&self, scenarios: impl Iterator<Item = Arc<Scenario>>) -> Vec<Arc<Scenario>> {
         let selected = scenarios.filter(|scenario| self.takes(scenario));
         let is_ours = |nth: usize| self.shard.is_none_or(|(share, of)| nth % of == share - 1);
-        selected.enumerate().filter(|(nth, _)| is_ours(*nth)).map(|(_, scenario)| scenario).collect()
+        selected
+            .enumerate()
+            .filter(|(nth, _)| is_ours(*nth))
+            .map(|(_, scenario)| scenario)
+            .collect()
     }
 
     fn takes(&self, scenario: &Scenario) -> bool {
         let (id, name) = (scenario.id(), &scenario.file.name.value);
-        let is_filtered = self.filter.is_empty() || self.filter.iter().any(|text| id.contains(text) || name.contains(text));
+        let is_filtered = self.filter.is_empty()
+            || self
+                .filter
+                .iter()
+                .any(|text| id.contains(text) || name.contains(text));
         let has = |tag: &str| scenario.file.tags.iter().any(|found| found == tag);
         let (without, with): (Vec<_>, Vec<_>) = self.tags.iter().partition(|tag| tag.starts_with('!'));
         is_filtered

@@ -104,7 +104,10 @@ fn config(mocks: &Standalone, public: &Url, settings: &[String]) -> anyhow::Resu
         ("gitlab_url", gitlab),
         ("debug_channels", "true".to_owned()),
     ];
-    let mut values: Vec<_> = own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut values: Vec<_> = own
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     for setting in settings {
         let (key, value) = setting
             .split_once('=')

@@ -53,7 +53,10 @@ fn found(paths: &Paths) -> anyhow::Result<Vec<Stored>> {
 }
 
 fn waiting(paths: &Paths) -> anyhow::Result<Vec<Stored>> {
-    Ok(found(paths)?.into_iter().filter(|stored| stored.is_waiting).collect())
+    Ok(found(paths)?
+        .into_iter()
+        .filter(|stored| stored.is_waiting)
+        .collect())
 }
 
 fn list(found: &[Stored]) -> anyhow::Result<Exit> {
@@ -76,7 +79,11 @@ fn each(waiting: &[Stored], word: &str, act: impl Fn(&Path) -> io::Result<()>) -
         act(&stored.path).with_context(|| format!("cannot write `{}`", stored.path.display()))?;
         say(&format!("{word} {}", stored.path.display()))?;
     }
-    if waiting.is_empty() { say("nothing waits for review") } else { Ok(Exit::Passed) }
+    if waiting.is_empty() {
+        say("nothing waits for review")
+    } else {
+        Ok(Exit::Passed)
+    }
 }
 
 fn review(waiting: &[Stored]) -> anyhow::Result<Exit> {

@@ -127,7 +127,15 @@ impl Record {
             Kind::TabRefused { tab, status, .. } => {
                 let reason = status.map_or_else(String::new, |status| format!("refused {status}"));
                 let by = Closer::Network;
-                self.see(event, tab, Sight::Closed { code: 1006, reason, by });
+                self.see(
+                    event,
+                    tab,
+                    Sight::Closed {
+                        code: 1006,
+                        reason,
+                        by,
+                    },
+                );
             }
             Kind::TabClosed {
                 tab,
@@ -209,7 +217,11 @@ impl Record {
 
     /// The tabs that are open now or were at a mark, in name order.
     pub(crate) fn open_since(&self, mark: Option<&str>) -> BTreeSet<String> {
-        let then = mark.and_then(|mark| self.open_at.get(mark)).into_iter().flatten().cloned();
+        let then = mark
+            .and_then(|mark| self.open_at.get(mark))
+            .into_iter()
+            .flatten()
+            .cloned();
         self.open_tabs().into_iter().chain(then).collect()
     }
 

@@ -26,7 +26,12 @@ impl<W: Write> Github<W> {
         }
     }
 
-    fn annotate(&mut self, level: &str, report: &Report, (line, message): (Option<usize>, &str)) -> io::Result<()> {
+    fn annotate(
+        &mut self,
+        level: &str,
+        report: &Report,
+        (line, message): (Option<usize>, &str),
+    ) -> io::Result<()> {
         let line = line.map_or_else(String::new, |line| format!(",line={line}"));
         writeln!(
             self.out,
@@ -56,9 +61,16 @@ impl<W: Write> Reporter for Github<W> {
         if let Some(reason) = &report.reason {
             self.annotate(level, report, (None, reason))?;
         }
-        let first = report.failures.first().map(|(_, failure)| failure.message.as_str());
-        let why = first.or(report.reason.as_deref()).unwrap_or("").replace('|', "\\|");
-        self.rows.push(format!("| `{}` | {} | {why} |", report.id, report.verdict.word()));
+        let first = report
+            .failures
+            .first()
+            .map(|(_, failure)| failure.message.as_str());
+        let why = first
+            .or(report.reason.as_deref())
+            .unwrap_or("")
+            .replace('|', "\\|");
+        self.rows
+            .push(format!("| `{}` | {} | {why} |", report.id, report.verdict.word()));
         Ok(())
     }
 
@@ -67,7 +79,11 @@ impl<W: Write> Reporter for Github<W> {
             return Ok(());
         };
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        let counts: Vec<_> = summary.counts().into_iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let counts: Vec<_> = summary
+            .counts()
+            .into_iter()
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
         writeln!(
             file,
             "### Polytab: {}\n\n{} of tabs in {}\n",
@@ -76,7 +92,11 @@ impl<W: Write> Reporter for Github<W> {
             span(summary.wall_ms)
         )?;
         if !self.rows.is_empty() {
-            writeln!(file, "| scenario | verdict | why |\n| --- | --- | --- |\n{}", self.rows.join("\n"))?;
+            writeln!(
+                file,
+                "| scenario | verdict | why |\n| --- | --- | --- |\n{}",
+                self.rows.join("\n")
+            )?;
         }
         Ok(())
     }

@@ -71,7 +71,11 @@ fn style(verdict: Verdict) -> Style {
 
 impl<W: Write> Reporter for Human<W> {
     fn start(&mut self, start: &Start) -> io::Result<()> {
-        let speed = if start.speed == 1 { String::new() } else { format!(", {}× as fast", start.speed) };
+        let speed = if start.speed == 1 {
+            String::new()
+        } else {
+            format!(", {}× as fast", start.speed)
+        };
         writeln!(
             self.out,
             "polytab {}: {} scenarios against {}, {} clock{speed}, seed {}\n",
@@ -104,7 +108,11 @@ impl<W: Write> Reporter for Human<W> {
             self.failure(report, (what, failure), !is_drawn)?;
         }
         if report.failures.len() > SHOWN {
-            writeln!(self.out, "\n    and {} failures more", report.failures.len() - SHOWN)?;
+            writeln!(
+                self.out,
+                "\n    and {} failures more",
+                report.failures.len() - SHOWN
+            )?;
         }
         if matches!(report.verdict, Verdict::Failed | Verdict::Flaky) {
             writeln!(
@@ -209,11 +217,19 @@ impl<W: Write> Human<W> {
 }
 
 /// The events without messages that the scenario does not look at: they would drown the others.
-fn visible(report: &Report, scenario: Option<&std::sync::Arc<crate::scenario::model::Scenario>>) -> Vec<Event> {
+fn visible(
+    report: &Report,
+    scenario: Option<&std::sync::Arc<crate::scenario::model::Scenario>>,
+) -> Vec<Event> {
     let Some(scenario) = scenario else {
         return report.events.clone();
     };
-    let ignore = scenario.file.ignore.iter().map(|pattern| pattern.value.clone()).collect();
+    let ignore = scenario
+        .file
+        .ignore
+        .iter()
+        .map(|pattern| pattern.value.clone())
+        .collect();
     let record = crate::judge::record::Record::new([], ignore);
     let is_visible = |event: &&Event| match &event.kind {
         Kind::TabReceived { message, .. } => !record.ignores(message),

@@ -44,7 +44,10 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Reporter for Json<W> {
     fn start(&mut self, start: &Start) -> io::Result<()> {
-        self.line(&Line::Start { format: FORMAT, start })
+        self.line(&Line::Start {
+            format: FORMAT,
+            start,
+        })
     }
 
     fn finished(&mut self, report: &Report) -> io::Result<()> {

@@ -91,7 +91,12 @@ fn case(report: &Report) -> TestCase {
         Verdict::Broken | Verdict::Interrupted => failed(NonSuccessKind::Error),
     };
     let mut case = TestCase::new(report.id.clone(), status);
-    case.set_classname(report.id.split_once('/').map_or("scenarios", |(folder, _)| folder));
+    case.set_classname(
+        report
+            .id
+            .split_once('/')
+            .map_or("scenarios", |(folder, _)| folder),
+    );
     case.set_time(Duration::from_millis(report.wall_ms));
     case.add_property(("file", report.path.as_str()));
     case.add_property(("seed", report.seed.to_string().as_str()));
@@ -99,7 +104,10 @@ fn case(report: &Report) -> TestCase {
 }
 
 fn text(report: &Report) -> String {
-    let failures = report.failures.iter().map(|(what, failure)| one(report, what, failure));
+    let failures = report
+        .failures
+        .iter()
+        .map(|(what, failure)| one(report, what, failure));
     failures.collect::<Vec<_>>().join("\n\n")
 }
 

@@ -80,7 +80,9 @@ impl Summary {
             ("skipped", self.skipped),
             ("left out", self.left_out),
         ];
-        all.into_iter().filter(|(word, count)| *count > 0 || *word == "passed").collect()
+        all.into_iter()
+            .filter(|(word, count)| *count > 0 || *word == "passed")
+            .collect()
     }
 }
 
@@ -123,7 +125,12 @@ mod tests {
 
     #[test]
     fn durations_are_told_in_two_units() {
-        for (ms, text) in [(0, "0 ms"), (1240, "1.2 s"), (61_000, "1 min 01 s"), (3_720_000, "1 h 02 min")] {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (1240, "1.2 s"),
+            (61_000, "1 min 01 s"),
+            (3_720_000, "1 h 02 min"),
+        ] {
             assert_eq!(span(ms), text);
         }
     }

@@ -57,7 +57,9 @@ pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
         return Vec::new();
     }
     let lanes = tabs.len() + 1;
-    let width = (window.width.saturating_sub(TIME) / lanes).saturating_sub(3).clamp(WIDTHS.0, WIDTHS.1);
+    let width = (window.width.saturating_sub(TIME) / lanes)
+        .saturating_sub(3)
+        .clamp(WIDTHS.0, WIDTHS.1);
     let mut out = vec![head(&tabs, width)];
     let total = lines.len();
     for (nth, line) in lines.into_iter().enumerate() {
@@ -70,7 +72,9 @@ pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
         }
         out.push(match line {
             Line::Row(row) => draw(row.at_ms, &row.cells, width),
-            Line::Across(at_ms, text) => format!("{:>TIME$} ├ {}", time(at_ms), cut(&text, lanes * (width + 3))),
+            Line::Across(at_ms, text) => {
+                format!("{:>TIME$} ├ {}", time(at_ms), cut(&text, lanes * (width + 3)))
+            }
         });
     }
     if hidden > 0 {
@@ -120,7 +124,9 @@ fn across(kind: &Kind) -> Option<String> {
 
 fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> {
     if let Kind::Call { route, user, .. } = kind {
-        let user = user.as_deref().map_or_else(String::new, |user| format!(" ({user})"));
+        let user = user
+            .as_deref()
+            .map_or_else(String::new, |user| format!(" ({user})"));
         return Some((services, format!("{route}{user}")));
     }
     if let Kind::Answer { status, fault, .. } = kind {
@@ -141,7 +147,9 @@ fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> 
     let lane = tabs.iter().position(|found| *found == tab)?;
     let text = match kind {
         Kind::TabOpened { .. } => "opened".to_owned(),
-        Kind::TabRefused { status, .. } => status.map_or("refused".to_owned(), |status| format!("refused {status}")),
+        Kind::TabRefused { status, .. } => {
+            status.map_or("refused".to_owned(), |status| format!("refused {status}"))
+        }
         Kind::TabSent { message, .. } => format!("> {message}"),
         Kind::TabReceived { message, .. } => format!("< {message}"),
         Kind::TabClosed { code, by, .. } => {
@@ -171,14 +179,26 @@ fn tab_of(kind: &Kind) -> Option<&str> {
 }
 
 fn head(tabs: &[&str], width: usize) -> String {
-    let names = tabs.iter().map(|tab| format!("tab {tab}")).chain(["services".to_owned()]);
-    let cells: Vec<_> = names.map(|name| format!("{:width$}", cut(&name, width))).collect();
-    format!("{:TIME$} │ {}", "", cells.join(" │ ")).trim_end().to_owned()
+    let names = tabs
+        .iter()
+        .map(|tab| format!("tab {tab}"))
+        .chain(["services".to_owned()]);
+    let cells: Vec<_> = names
+        .map(|name| format!("{:width$}", cut(&name, width)))
+        .collect();
+    format!("{:TIME$} │ {}", "", cells.join(" │ "))
+        .trim_end()
+        .to_owned()
 }
 
 fn draw(at_ms: u64, cells: &[String], width: usize) -> String {
-    let cells: Vec<_> = cells.iter().map(|cell| format!("{:width$}", cut(cell, width))).collect();
-    format!("{:>TIME$} │ {}", time(at_ms), cells.join(" │ ")).trim_end().to_owned()
+    let cells: Vec<_> = cells
+        .iter()
+        .map(|cell| format!("{:width$}", cut(cell, width)))
+        .collect();
+    format!("{:>TIME$} │ {}", time(at_ms), cells.join(" │ "))
+        .trim_end()
+        .to_owned()
 }
 
 fn time(at_ms: u64) -> String {
@@ -203,12 +223,15 @@ mod tests {
     use crate::events::Frame;
 
     fn received(at_ms: u64, tab: &str) -> Event {
-        event(at_ms, Kind::TabReceived {
-            tab: tab.into(),
-            life: 1,
-            message: Frame::Json(json!({"scope": "user", "type": "version"})),
-            secrets: Vec::new(),
-        })
+        event(
+            at_ms,
+            Kind::TabReceived {
+                tab: tab.into(),
+                life: 1,
+                message: Frame::Json(json!({"scope": "user", "type": "version"})),
+                secrets: Vec::new(),
+            },
+        )
     }
 
     fn event(at_ms: u64, kind: Kind) -> Event {
@@ -216,16 +239,19 @@ mod tests {
     }
 
     fn call(at_ms: u64) -> Event {
-        event(at_ms, Kind::Call {
-            call: 1,
-            route: "backend.sessions".into(),
-            method: "GET".into(),
-            path: "/".into(),
-            user: Some("ada".into()),
-            browser: None,
-            form: None,
-            json: None,
-        })
+        event(
+            at_ms,
+            Kind::Call {
+                call: 1,
+                route: "backend.sessions".into(),
+                method: "GET".into(),
+                path: "/".into(),
+                user: Some("ada".into()),
+                browser: None,
+                form: None,
+                json: None,
+            },
+        )
     }
 
     fn drawn(events: &[Event], width: usize) -> String {
@@ -239,13 +265,22 @@ mod tests {
 
     #[test]
     fn what_happens_at_one_moment_shares_a_row() {
-        let step = event(2000, Kind::StepStarted {
-            step: "3".into(),
-            line: 7,
-            acting: true,
-            text: "advance: 5s".into(),
-        });
-        let events = [received(10, "A"), step, call(3000), received(3004, "A"), received(3004, "B")];
+        let step = event(
+            2000,
+            Kind::StepStarted {
+                step: "3".into(),
+                line: 7,
+                acting: true,
+                text: "advance: 5s".into(),
+            },
+        );
+        let events = [
+            received(10, "A"),
+            step,
+            call(3000),
+            received(3004, "A"),
+            received(3004, "B"),
+        ];
 
         insta::assert_snapshot!(drawn(&events, 80), @"
                │ tab A                │ tab B                │ services

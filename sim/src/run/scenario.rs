@@ -45,16 +45,12 @@ pub(crate) fn run(
         events: Vec::new(),
     };
     let missing = scenario
-        .file
-        .requires
-        .iter()
+        .needs()
+        .into_iter()
         .find(|needed| !plan.target.capabilities.contains(needed));
     if let Some(missing) = missing {
         report.verdict = Verdict::Skipped;
-        report.reason = Some(format!(
-            "the target cannot do `{}`",
-            crate::target::word(*missing)
-        ));
+        report.reason = Some(format!("the target cannot do `{}`", crate::target::word(missing)));
         return report;
     }
     #[expect(

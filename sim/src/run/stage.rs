@@ -138,7 +138,9 @@ impl Stage {
         };
         if place.source != self.scenario.source {
             let file = place.source.path.display().to_string();
-            failures.iter_mut().for_each(|failure| failure.file = Some(file.clone()));
+            failures
+                .iter_mut()
+                .for_each(|failure| failure.file = Some(file.clone()));
         }
         let flow = if failures.is_empty() { Flow::On } else { Flow::Over };
         let (step, line) = (place.step.clone(), place.line);

@@ -14,6 +14,7 @@ use std::{
 
 use polytab_seams::Seams;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{error::RunError, scenario};
 use crate::{
@@ -27,8 +28,9 @@ use crate::{
     },
 };
 
-/// How long a target's port may take to answer before it counts as unreachable.
-const REACH: Duration = Duration::from_secs(5);
+/// How often a target's port is tried before it counts as unreachable, and how long between two tries.
+const REACH_TRIES: u32 = 20;
+const REACH_PAUSE: Duration = Duration::from_millis(250);
 
 /// How a suite is run.
 #[derive(Clone, Debug)]
@@ -174,26 +176,30 @@ impl Foreign {
             &facts(&options.target, url),
             Seams::system(),
         ))?;
-        let unreachable = |source| RunError::Unreachable {
-            url: url.to_string(),
-            source,
-        };
-        let addresses = url.socket_addrs(|| None).map_err(unreachable)?;
-        let reached = addresses
-            .iter()
-            .map(|address| TcpStream::connect_timeout(address, REACH));
-        let mut last = std::io::Error::other("its name has no address");
-        for attempt in reached {
-            match attempt {
-                Ok(_) => {
-                    return Ok(Some(Self {
-                        hosts: Arc::new(hosts),
-                        _runtime: runtime,
-                    }));
-                }
+        reach(url)?;
+        Ok(Some(Self {
+            hosts: Arc::new(hosts),
+            _runtime: runtime,
+        }))
+    }
+}
+
+/// Waits until the target listens: it may just have been started.
+fn reach(url: &Url) -> Result<(), RunError> {
+    let unreachable = |source| RunError::Unreachable {
+        url: url.to_string(),
+        source,
+    };
+    let addresses = url.socket_addrs(|| None).map_err(unreachable)?;
+    let mut last = std::io::Error::other("its name has no address");
+    for _ in 0..REACH_TRIES {
+        for address in &addresses {
+            match TcpStream::connect_timeout(address, REACH_PAUSE) {
+                Ok(_) => return Ok(()),
                 Err(error) => last = error,
             }
         }
-        Err(unreachable(last))
+        std::thread::sleep(REACH_PAUSE);
     }
+    Err(unreachable(last))
 }

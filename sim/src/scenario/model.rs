@@ -1,7 +1,11 @@
 //! What a scenario file says, as types: the parser fills them, the runner and the judge read them, and the JSON
 //! Schema is generated from them.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -929,8 +933,35 @@ impl Scenario {
         }
     }
 
+    /// What the target must be able to do: what the file says, and what its steps cannot do without.
+    pub fn needs(&self) -> BTreeSet<Capability> {
+        let mut needs: BTreeSet<_> = self.file.requires.iter().copied().collect();
+        if !self.file.server.is_empty() {
+            needs.insert(Capability::Settings);
+        }
+        needs_of(&self.file.steps, &mut needs);
+        needs
+    }
+
     /// How the tab named so behaves by itself.
     pub fn client_of<'a>(&'a self, tab: &'a Tab) -> &'a Client {
         tab.client.as_ref().unwrap_or(&self.file.client)
+    }
+}
+
+fn needs_of(steps: &[Located<Step>], needs: &mut BTreeSet<Capability>) {
+    for step in steps {
+        match &step.value {
+            Step::Restart(_) => drop(needs.insert(Capability::Restart)),
+            Step::Emit(_) => drop(needs.insert(Capability::Subscribe)),
+            Step::Logout(Logout {
+                via: LogoutVia::Backchannel,
+                ..
+            }) => drop(needs.insert(Capability::BackchannelLogout)),
+            Step::Repeat(repeat) => needs_of(&repeat.steps, needs),
+            Step::Include(include) => needs_of(&include.steps, needs),
+            Step::Parallel(lists) => lists.iter().for_each(|steps| needs_of(steps, needs)),
+            _ => {}
+        }
     }
 }

@@ -24,7 +24,10 @@ pub(crate) fn judge(stage: &Stage, name: &str, place: &Place) -> Result<Flow, Ru
     let events = recorder.events(<[Event]>::to_vec);
     let seen = recorder.judge(|record| transcript(&events, record));
     let path = store::path(&stage.scenario, name);
-    let io = |source| RunError::Snapshot { path: path.clone(), source };
+    let io = |source| RunError::Snapshot {
+        path: path.clone(),
+        source,
+    };
     let accepted = store::read(&path).map_err(io)?;
     let is_writing = stage.snapshots == SnapshotMode::Write;
     if accepted.as_ref() == Some(&seen) {
@@ -48,7 +51,10 @@ pub(crate) fn judge(stage: &Stage, name: &str, place: &Place) -> Result<Flow, Ru
             "there is no snapshot `{name}`: run once outside a pipeline, then {review} (`{}`)",
             path.display()
         ),
-        Some(_) => format!("what the tabs saw is not what snapshot `{name}` has (`{}`)", path.display()),
+        Some(_) => format!(
+            "what the tabs saw is not what snapshot `{name}` has (`{}`)",
+            path.display()
+        ),
     };
     let failure = Failure {
         message,
@@ -90,7 +96,10 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_shown() {
-        assert_eq!(difference("a\nb\nc\nd\n", "a\nb\nc\nx\n"), ["  b", "  c", "- d", "+ x"]);
+        assert_eq!(
+            difference("a\nb\nc\nd\n", "a\nb\nc\nx\n"),
+            ["  b", "  c", "- d", "+ x"]
+        );
         assert_eq!(difference("a\n", "a\n"), Vec::<String>::new());
     }
 }

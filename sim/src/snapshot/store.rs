@@ -26,14 +26,28 @@ pub enum SnapshotMode {
 /// Where the snapshot of this name of a scenario stands: `reload-storm.after.snap`, with the matrix row before the
 /// name if there is one.
 pub fn path(scenario: &Scenario, name: &str) -> PathBuf {
-    let file = scenario.source.path.file_name().unwrap_or_default().to_string_lossy();
+    let file = scenario
+        .source
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     let stem = file.split('.').next().unwrap_or_default();
     let row: String = scenario
         .row
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_=".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_=".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
-    let parts: Vec<_> = [stem, &row, name, ACCEPTED].into_iter().filter(|part| !part.is_empty()).collect();
+    let parts: Vec<_> = [stem, &row, name, ACCEPTED]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
     scenario.source.path.with_file_name(parts.join("."))
 }
 
@@ -130,9 +144,15 @@ fn search(
     };
     if let Some(stem) = text.strip_suffix(".new").filter(|stem| stem.ends_with(".snap")) {
         let path = PathBuf::from(stem);
-        found.entry(path.clone()).or_insert_with(|| accepted(&path)).is_waiting = true;
+        found
+            .entry(path.clone())
+            .or_insert_with(|| accepted(&path))
+            .is_waiting = true;
     } else if text.ends_with(".snap") {
-        found.entry(path.to_owned()).or_insert_with(|| accepted(path)).is_accepted = true;
+        found
+            .entry(path.to_owned())
+            .or_insert_with(|| accepted(path))
+            .is_accepted = true;
     }
     Ok(())
 }
@@ -151,7 +171,10 @@ mod tests {
         let found = find(&[folder.path().to_owned()]).unwrap();
         accept(&new).unwrap();
 
-        let states: Vec<_> = found.iter().map(|stored| (stored.is_accepted, stored.is_waiting)).collect();
+        let states: Vec<_> = found
+            .iter()
+            .map(|stored| (stored.is_accepted, stored.is_waiting))
+            .collect();
         assert_eq!(states, [(true, false), (false, true)]);
         assert_eq!(read(&new).unwrap().as_deref(), Some("2"));
         assert_eq!(read(&waiting_path(&new)).unwrap(), None);

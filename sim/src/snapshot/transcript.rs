@@ -72,7 +72,11 @@ fn line<'a>(kind: &'a Kind, record: &Record) -> Option<(&'a str, String)> {
         } => (tab, format!("> {message}")),
         Kind::TabReceived { tab, message, .. } if !record.ignores(message) => (tab, format!("< {message}")),
         Kind::TabClosed {
-            tab, code, reason, by, ..
+            tab,
+            code,
+            reason,
+            by,
+            ..
         } => {
             let by = match by {
                 Closer::Tab => "itself",
@@ -140,7 +144,11 @@ mod tests {
     }
 
     fn event(kind: Kind) -> Event {
-        Event { seq: 0, at_ms: 0, kind }
+        Event {
+            seq: 0,
+            at_ms: 0,
+            kind,
+        }
     }
 
     fn sent(tab: &str, by_page: bool) -> Event {
@@ -156,7 +164,11 @@ mod tests {
     fn what_tabs_saw_alike_stands_in_one_line_whoever_saw_it_first() {
         let (x, y) = (json!({"type": "x"}), json!({"type": "y"}));
         let record = Record::default();
-        let one = [received("A", x.clone()), received("B", x.clone()), received("A", y.clone())];
+        let one = [
+            received("A", x.clone()),
+            received("B", x.clone()),
+            received("A", y.clone()),
+        ];
         let other = [received("B", x.clone()), received("A", x), received("A", y)];
 
         assert_eq!(transcript(&one, &record), "A,B < x\nA < y\n");
@@ -167,8 +179,14 @@ mod tests {
     fn ids_are_numbered_and_times_are_only_named() {
         let id = "6f1c2a9e-0b1d-4c3e-8f4a-5b6c7d8e9f00";
         let events = [
-            received("A", json!({"type": "a", "data": {"id": id, "at": "2026-01-01T00:00:00.123Z"}})),
-            received("A", json!({"type": "b", "data": {"id": id}, "epoch": "i-3", "seq": 2})),
+            received(
+                "A",
+                json!({"type": "a", "data": {"id": id, "at": "2026-01-01T00:00:00.123Z"}}),
+            ),
+            received(
+                "A",
+                json!({"type": "b", "data": {"id": id}, "epoch": "i-3", "seq": 2}),
+            ),
         ];
 
         insta::assert_snapshot!(transcript(&events, &Record::default()), @r#"
@@ -181,7 +199,11 @@ mod tests {
     fn what_pages_do_by_themselves_and_what_is_ignored_is_left_out() {
         let ack = Pattern::parse(&json!({"type": "ack"})).unwrap();
         let record = Record::new(["A".to_owned()], vec![ack]);
-        let events = [sent("A", true), sent("A", false), received("A", json!({"type": "ack"}))];
+        let events = [
+            sent("A", true),
+            sent("A", false),
+            received("A", json!({"type": "ack"})),
+        ];
 
         assert_eq!(transcript(&events, &record), "A > init\n");
     }

@@ -52,7 +52,10 @@ impl Jar {
 
     /// The values of all cookies: whoever sees one elsewhere sees a secret.
     fn secrets(&self) -> Vec<String> {
-        self.cookies().values().flat_map(|cookies| cookies.values().cloned()).collect()
+        self.cookies()
+            .values()
+            .flat_map(|cookies| cookies.values().cloned())
+            .collect()
     }
 
     fn clear(&self) {

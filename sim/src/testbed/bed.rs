@@ -497,7 +497,14 @@ fn password(user: &str) -> String {
 fn seed_of(seed: u64, scenario: &Scenario) -> u64 {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
-    hash.update(scenario.source.path.file_name().unwrap_or_default().as_encoded_bytes());
+    hash.update(
+        scenario
+            .source
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .as_encoded_bytes(),
+    );
     hash.update(scenario.row.as_bytes());
     let hash = hash.finalize();
     hash.iter()

@@ -76,7 +76,11 @@ impl MockHosts {
     /// # Errors
     ///
     /// When a port is taken.
-    pub(crate) async fn on_ports(ports: [u16; 4], facts: &TargetFacts, seams: Seams) -> Result<Self, RunError> {
+    pub(crate) async fn on_ports(
+        ports: [u16; 4],
+        facts: &TargetFacts,
+        seams: Seams,
+    ) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         for port in ports {
             listeners.push(bind(port).await?);

@@ -49,7 +49,9 @@ pub(super) fn one_loop_per_user(run: &Run<'_>) -> Option<Failure> {
             for poll in here {
                 asked.entry((poll.route, poll.path)).or_default().push(poll.at_ms);
             }
-            asked.into_iter().find_map(|((route, path), times)| too_often(run, user, (route, path), &times))
+            asked
+                .into_iter()
+                .find_map(|((route, path), times)| too_often(run, user, (route, path), &times))
         })
     })
 }
