@@ -82,11 +82,11 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Self {
         Self {
-            session_idle: Duration::from_secs(1800),
-            session_max: Duration::from_secs(36_000),
-            idle_grace: Duration::from_secs(120),
-            code: Duration::from_secs(60),
-            login: Duration::from_secs(1800),
+            session_idle: Duration::from_mins(30),
+            session_max: Duration::from_hours(10),
+            idle_grace: Duration::from_mins(2),
+            code: Duration::from_mins(1),
+            login: Duration::from_mins(30),
         }
     }
 }

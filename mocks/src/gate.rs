@@ -50,16 +50,12 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let mut request = Request::from_parts(parts, Body::from(body));
     request.extensions_mut().insert(Arc::new(call));
 
-    match gate.answer((request, next), orders).await {
-        Some(response) => {
-            record.answered(response.status().as_u16());
-            response
-        }
-        None => {
-            record.answered(0);
-            reset(peer).await
-        }
-    }
+    let Some(response) = gate.answer((request, next), orders).await else {
+        record.answered(0);
+        return reset(peer).await;
+    };
+    record.answered(response.status().as_u16());
+    response
 }
 
 impl Gate {

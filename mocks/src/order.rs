@@ -30,7 +30,7 @@ impl Default for UserSpec {
         Self {
             password: "pass-for-tests-only".to_owned(),
             // Keycloak's own default (`accessTokenLifespan`).
-            access_token: Duration::from_secs(300),
+            access_token: Duration::from_mins(5),
             refresh: Refresh::Granted,
             projects: Vec::new(),
             sessions: Vec::new(),

@@ -69,6 +69,10 @@ impl Standalone {
     /// # Errors
     ///
     /// When a port is taken, or a user cannot be.
+    ///
+    /// # Panics
+    ///
+    /// Never: four ports give four URLs.
     pub async fn bind(options: &Options) -> anyhow::Result<Self> {
         let ports = [
             options.keycloak_port,

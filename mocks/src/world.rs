@@ -177,7 +177,7 @@ impl World {
     /// Changes the world, or nothing.
     pub(crate) fn change(&mut self, change: Change) -> Result<(), ControlError> {
         if let Some(graph) = &change.graph {
-            self.graphs.check(graph)?;
+            Graphs::check(graph)?;
         }
         self.change_user(&change)?;
         if let Some(graph) = change.graph {

@@ -1,5 +1,7 @@
 //! The control API: orders by HTTP, refusals as problem details, the journal.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
+
 mod support;
 
 use std::time::Duration;

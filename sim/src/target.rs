@@ -125,7 +125,7 @@ pub enum TargetError {
 /// The intervals that scenarios are written for (PROTOCOL A5).
 pub const USUAL_INTERVALS: Intervals = Intervals {
     short_loop: Duration::from_secs(5),
-    long_loop: Duration::from_secs(180),
+    long_loop: Duration::from_mins(3),
     start_delay: Duration::from_secs(3),
 };
 

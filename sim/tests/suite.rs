@@ -1,5 +1,7 @@
 //! The suite in `scenarios/`, as a whole: it passes, with many seeds, and the same seed gives the same events.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
+
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -45,7 +47,7 @@ fn run(scenarios: &[Arc<Scenario>], seed: u64, jobs: usize) -> Vec<Report> {
     };
     let mut reports = Vec::new();
     suite::run(scenarios, &options, &CancellationToken::new(), &mut |report| {
-        reports.push(report.clone())
+        reports.push(report.clone());
     })
     .unwrap();
     reports

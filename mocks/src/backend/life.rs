@@ -142,12 +142,10 @@ impl Operator {
     pub(crate) fn shown(self) -> Value {
         let state = match self.status {
             Status::NotReady if self.deleting => "stopping",
-            Status::NotReady => "starting",
-            // Shown before it is so, as the data service looks at the order first.
-            Status::Running if self.hibernated => "hibernated",
+            // Shown hibernated before it is so, as the data service looks at the order first.
+            Status::Running | Status::Hibernated if self.hibernated => "hibernated",
+            Status::NotReady | Status::Hibernated => "starting",
             Status::Running | Status::RunningDegraded => "running",
-            Status::Hibernated if self.hibernated => "hibernated",
-            Status::Hibernated => "starting",
             Status::Failed => "failed",
             Status::Succeeded => "succeeded",
         };

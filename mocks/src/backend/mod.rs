@@ -99,17 +99,13 @@ impl World {
 /// The user that a call is made by: by token, else by the gateway's cookie. A session that is over goes unnoticed, as
 /// only signature and times are looked at.
 fn caller(world: &World, shared: &Shared, call: &Call) -> Option<String> {
-    match call.bearer() {
-        Some(token) => {
-            let claims = world.access(&shared.keys, token)?;
-            let is_for_us = AUDIENCES.iter().any(|wanted| claims.is_for(wanted));
-            is_for_us.then(|| world.user_of(&claims)).flatten()
-        }
-        None => {
-            let who = world.cookies.get(call.cookie(GATEWAY_COOKIE)?)?;
-            Some(who.user.clone())
-        }
-    }
+    let Some(token) = call.bearer() else {
+        let who = world.cookies.get(call.cookie(GATEWAY_COOKIE)?)?;
+        return Some(who.user.clone());
+    };
+    let claims = world.access(&shared.keys, token)?;
+    let is_for_us = AUDIENCES.iter().any(|wanted| claims.is_for(wanted));
+    is_for_us.then(|| world.user_of(&claims)).flatten()
 }
 
 fn data_error(status: u16, message: &str) -> Response {

@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub(super) async fn list(
     Ok(Json(entries).into_response())
 }
 
-pub(super) async fn clear(State(mocks): State<Mocks>) -> Answer {
+pub(super) async fn clear(State(mocks): State<Mocks>) -> Response {
     mocks.shared().world().journal.clear();
     done()
 }

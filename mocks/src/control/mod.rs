@@ -79,8 +79,8 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::new(400, "Not an order", error.to_string()))
 }
 
-fn done() -> Answer {
-    Ok(StatusCode::NO_CONTENT.into_response())
+fn done() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 async fn nowhere(request: Request) -> Problem {
@@ -96,7 +96,7 @@ async fn no_such_verb(request: Request) -> Problem {
 async fn reset(State(mocks): State<Mocks>) -> Answer {
     let seams = mocks.shared().world().seams.clone();
     mocks.reset(seams);
-    done()
+    Ok(done())
 }
 
 async fn routes() -> Json<Value> {
@@ -123,7 +123,7 @@ async fn step(
     let verb: Verb = serde_json::from_value(verb.into())
         .map_err(|error| Problem::new(404, "No such verb of a session", error.to_string()))?;
     mocks.step(&user, &session, verb)?;
-    done()
+    Ok(done())
 }
 
 /// Whose a cookie is.
@@ -140,12 +140,12 @@ async fn put_cookie(
     Order(owner): Order<Owner>,
 ) -> Answer {
     mocks.put_cookie(&value, &owner.user, &owner.browser)?;
-    done()
+    Ok(done())
 }
 
 async fn change(State(mocks): State<Mocks>, Order(change): Order<Change>) -> Answer {
     mocks.change(change)?;
-    done()
+    Ok(done())
 }
 
 /// An event of GitLab's.
@@ -162,7 +162,7 @@ async fn emit(State(mocks): State<Mocks>, Order(order): Order<Emit>) -> Answer {
         .topic
         .parse()
         .map_err(|error| Problem::new(422, "Not a topic", format!("`{}`: {error}", order.topic)))?;
-    let id = mocks.emit(topic, order.payload)?;
+    let id = mocks.emit(topic, &order.payload);
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
 }
 
@@ -177,7 +177,7 @@ struct EndLogin {
 
 async fn end_login(State(mocks): State<Mocks>, Order(order): Order<EndLogin>) -> Answer {
     mocks.end_session(&order.user, &order.browser, order.how).await?;
-    done()
+    Ok(done())
 }
 
 async fn faults(State(mocks): State<Mocks>) -> Json<Value> {
@@ -192,7 +192,7 @@ async fn arm(State(mocks): State<Mocks>, Order(fault): Order<FaultOrder>) -> Ans
 
 async fn disarm(State(mocks): State<Mocks>, Path(id): Path<u64>) -> Answer {
     mocks.shared().world().orders.disarm(id)?;
-    done()
+    Ok(done())
 }
 
 /// Which routes an order is about.
@@ -204,12 +204,12 @@ struct On {
 
 async fn heal(State(mocks): State<Mocks>, Order(on): Order<On>) -> Answer {
     mocks.heal(&on.route)?;
-    done()
+    Ok(done())
 }
 
 async fn hold(State(mocks): State<Mocks>, Order(order): Order<HoldOrder>) -> Answer {
     mocks.hold(order)?;
-    done()
+    Ok(done())
 }
 
 async fn release(State(mocks): State<Mocks>, Order(on): Order<On>) -> Answer {

@@ -43,14 +43,14 @@ impl ClientConfig {
 /// The client that makes a call, if it proves who it is: by basic authentication or in the form.
 pub(super) fn authenticate(shared: &Shared, call: &Call) -> Result<ClientConfig, Refusal> {
     let basic = call.basic();
-    let (id, secret) = match &basic {
-        Some((id, secret)) => (id.as_str(), Some(secret.as_str())),
-        None => {
-            let id = call
-                .form("client_id")
-                .ok_or_else(|| Refusal::new(400, "invalid_client", "Missing client_id parameter"))?;
-            (id, call.form("client_secret"))
-        }
+    let (id, secret) = if let Some((id, secret)) = &basic {
+        (id.as_str(), Some(secret.as_str()))
+    } else {
+        let missing = || Refusal::new(400, "invalid_client", "Missing client_id parameter");
+        (
+            call.form("client_id").ok_or_else(missing)?,
+            call.form("client_secret"),
+        )
     };
     let client = shared
         .config

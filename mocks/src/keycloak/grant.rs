@@ -1,4 +1,4 @@
-//! The token endpoint: what is traded for tokens, and what tokens say (MOCKS K5–K10).
+//! The token endpoint: what is traded for tokens, and why it is not (MOCKS K5, K8, K9).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,35 +7,23 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use super::{
+    NOT_STORED, Refusal, client,
+    issue::{Issue, signed},
+    session::{RefreshId, no_client},
+};
 use crate::{
     Shared,
     call::Call,
     config::ClientConfig,
-    keycloak::{
-        NOT_STORED, Refusal, client,
-        keys::Claims,
-        session::{RefreshId, no_client},
-    },
     order,
     world::{Who, World},
 };
 
-/// What a set of tokens is made for.
-struct Issue<'a> {
-    client: &'a ClientConfig,
-    sid: &'a str,
-    scope: &'a str,
-    nonce: Option<&'a str>,
-    /// Keycloak's letters for session, token and grant in a token's id (MOCKS K7).
-    letters: &'static str,
-    /// Refresh tokens that come of one another.
-    family: Option<&'a str>,
-}
+/// How long a client's own token is good, in seconds (Keycloak's `accessTokenLifespan`).
+const CLIENT_TOKEN_LIFE: i64 = 300;
 
 /// `POST …/token`
 pub(super) async fn token(
@@ -234,7 +222,7 @@ fn by_password(
         user: name.to_owned(),
         browser: call.agent().to_owned(),
     };
-    let sid = world.begin_login(shared, who);
+    let sid = world.begin_login(who);
     world.sessions.attach(&sid, &client.client_id, None);
     let issue = Issue {
         client,
@@ -253,12 +241,12 @@ fn by_client(world: &mut World, shared: &Shared, client: &ClientConfig) -> Value
     let random = &world.seams.random;
     let name = format!("service-account-{}", client.client_id);
     let access = shared.keys.sign(&json!({
-        "exp": now.as_second() + 300,
+        "exp": now.as_second() + CLIENT_TOKEN_LIFE,
         "iat": now.as_second(),
         "jti": format!("trrtcc:{}", random.uuid("keycloak/jti")),
         "iss": config.issuer(),
         "aud": config.audience,
-        "sub": uuid_of(&name),
+        "sub": name,
         "typ": "Bearer",
         "azp": client.client_id,
         "acr": "1",
@@ -268,198 +256,10 @@ fn by_client(world: &mut World, shared: &Shared, client: &ClientConfig) -> Value
     world.secrets.keep("access_token", &access);
     json!({
         "access_token": access,
-        "expires_in": 300,
+        "expires_in": CLIENT_TOKEN_LIFE,
         "refresh_expires_in": 0,
         "token_type": "Bearer",
         "not-before-policy": 0,
         "scope": "profile email",
     })
-}
-
-/// A service account is no user of ours; its subject follows from its name.
-fn uuid_of(name: &str) -> String {
-    let hash = Sha256::digest(name);
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-4{}-8{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[13..16],
-        &hex[17..20],
-        &hex[20..]
-    )
-}
-
-impl World {
-    /// Signs a user in; gives the session.
-    pub(super) fn begin_login(&mut self, shared: &Shared, who: Who) -> String {
-        let sid = self.seams.random.uuid(&format!("user/{}/sid", who.user));
-        let now = self.now();
-        self.sessions.begin(sid.clone(), who, now);
-        let identity = shared.keys.sign_own(&json!({
-            "iss": shared.config.issuer(), "sid": sid, "typ": "Serialized-ID", "iat": now.as_second(),
-        }));
-        self.secrets.keep("identity_cookie", &identity);
-        sid
-    }
-
-    /// A set of tokens of a session that is alive.
-    fn issue(&mut self, shared: &Shared, issue: &Issue<'_>) -> Value {
-        let now = self.now();
-        let Some((login, user)) = self
-            .sessions
-            .get(issue.sid)
-            .and_then(|login| Some((login, self.users.get(&login.who.user)?)))
-        else {
-            // The callers have just looked: a session without a user cannot get here.
-            return Value::Null;
-        };
-        let lifetimes = &shared.config.lifetimes;
-        let end = after(login.started, lifetimes.session_max);
-        let access_exp = after(now, user.spec.access_token).min(end);
-        let refresh_exp = after(now, lifetimes.session_idle).min(end);
-        let (name, subject) = (login.who.user.clone(), user.subject.clone());
-        let is_sso = login
-            .clients
-            .get(&issue.client.client_id)
-            .and_then(|part| part.is_sso);
-        let auth_time = is_sso.map(|_| login.started.as_second());
-
-        let random = self.seams.random.clone();
-        let purpose = format!("user/{name}/jti");
-        let jti = || random.uuid(&purpose);
-        let base = json!({
-            "iat": now.as_second(),
-            "iss": shared.config.issuer(),
-            "sub": subject,
-            "azp": issue.client.client_id,
-            "sid": issue.sid,
-        });
-        let said = said_of(&name, issue.scope);
-        let mut access = merged(
-            &base,
-            &json!({
-                "exp": access_exp.as_second(),
-                "jti": format!("{}:{}", issue.letters, jti()),
-                "aud": shared.config.audience,
-                "typ": "Bearer",
-                "acr": if is_sso == Some(true) { "0" } else { "1" },
-                "allowed-origins": ["*"],
-                "realm_access": {"roles": ["offline_access", "uma_authorization"]},
-                "scope": issue.scope,
-            }),
-        );
-        access = merged(&access, &said);
-        let mut refresh = merged(
-            &base,
-            &json!({
-                "exp": refresh_exp.as_second(),
-                "jti": jti(),
-                "aud": shared.config.issuer(),
-                "typ": "Refresh",
-                "scope": issue.scope,
-            }),
-        );
-        if shared.config.rotation {
-            refresh["reuse_id"] = issue.family.map_or_else(&jti, str::to_owned).into();
-        }
-        if let Some(time) = auth_time {
-            access["auth_time"] = time.into();
-        }
-        if let Some(nonce) = issue.nonce {
-            refresh["nonce"] = nonce.into();
-        }
-        let tokens = (shared.keys.sign(&access), shared.keys.sign_own(&refresh));
-        self.secrets.keep("access_token", &tokens.0);
-        self.secrets.keep("refresh_token", &tokens.1);
-        let mut answer = json!({
-            "access_token": tokens.0,
-            "expires_in": access_exp.as_second() - now.as_second(),
-            "refresh_expires_in": refresh_exp.as_second() - now.as_second(),
-            "refresh_token": tokens.1,
-            "token_type": "Bearer",
-            "not-before-policy": 0,
-            "session_state": issue.sid,
-            "scope": issue.scope,
-        });
-        if issue.scope.split(' ').any(|scope| scope == "openid") {
-            let mut id = merged(
-                &base,
-                &json!({
-                    "exp": access_exp.as_second(),
-                    "jti": jti(),
-                    "aud": issue.client.client_id,
-                    "typ": "ID",
-                    "at_hash": half_digest(&tokens.0),
-                    "acr": access["acr"],
-                }),
-            );
-            id = merged(&id, &said);
-            if let Some(time) = auth_time {
-                id["auth_time"] = time.into();
-            }
-            if let Some(nonce) = issue.nonce {
-                id["nonce"] = nonce.into();
-            }
-            let id = shared.keys.sign(&id);
-            self.secrets.keep("id_token", &id);
-            answer["id_token"] = id.into();
-        }
-        answer
-    }
-
-    /// The claims of an access token that its signature and times let pass. Sessions are not looked at.
-    pub(crate) fn access(&self, keys: &super::keys::Keys, token: &str) -> Option<Claims> {
-        let claims = keys.verify(token)?;
-        let is_good = claims.text("typ") == "Bearer" && !claims.is_expired(self.now());
-        is_good.then_some(claims)
-    }
-
-    /// The user that a token is about.
-    pub(crate) fn user_of(&self, claims: &Claims) -> Option<String> {
-        let subject = claims.text("sub");
-        let found = self.users.iter().find(|(_, user)| user.subject == subject);
-        found.map(|(name, _)| name.clone())
-    }
-}
-
-/// What is said of a user to who asks with this scope.
-pub(super) fn said_of(name: &str, scope: &str) -> Value {
-    let has = |wanted: &str| scope.split(' ').any(|scope| scope == wanted);
-    let mut said = json!({});
-    if has("profile") {
-        said["name"] = format!("{name} of the tests").into();
-        said["given_name"] = name.into();
-        said["family_name"] = "of the tests".into();
-        said["preferred_username"] = name.into();
-    }
-    if has("email") {
-        said["email"] = format!("{name}@example.org").into();
-        said["email_verified"] = true.into();
-    }
-    said
-}
-
-fn merged(base: &Value, more: &Value) -> Value {
-    let mut whole = base.clone();
-    crate::json::lay_over(&mut whole, more);
-    whole
-}
-
-/// The hash that PKCE and `at_hash` are made of.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
-}
-
-/// The left half of a token's hash (OpenID Connect Core §3.1.3.6).
-fn half_digest(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(&Sha256::digest(token)[..16])
-}
-
-fn signed(time: std::time::Duration) -> SignedDuration {
-    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
-}
-
-fn after(time: Timestamp, life: std::time::Duration) -> Timestamp {
-    time.saturating_add(signed(life)).unwrap_or(Timestamp::MAX)
 }

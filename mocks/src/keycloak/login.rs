@@ -95,12 +95,12 @@ fn read(client: &ClientConfig, call: &Call) -> (AuthRequest, Option<(&'static st
         in_fragment: call.field("response_mode") == Some("fragment"),
         challenge: None,
     };
-    // A password grant's scopes: what every client gets by default.
-    for default in ["profile", "email"] {
-        if !request.scope.split(' ').any(|scope| scope == default) {
-            request.scope = format!("{} {default}", request.scope).trim_start().to_owned();
-        }
-    }
+    // What every client gets by default.
+    let defaults = ["profile", "email"]
+        .into_iter()
+        .filter(|scope| !request.scope.split(' ').any(|found| found == *scope));
+    let scopes: Vec<_> = request.scope.split_whitespace().chain(defaults).collect();
+    request.scope = scopes.join(" ");
     let problem = match call.field("response_type") {
         None => Some(("invalid_request", "Missing parameter: response_type")),
         Some("code") => None,
@@ -155,7 +155,7 @@ pub(super) async fn authenticate((State(shared), Extension(call)): Asked) -> Res
         user: name.to_owned(),
         browser: call.agent().to_owned(),
     };
-    let sid = world.begin_login(&shared, who);
+    let sid = world.begin_login(who);
     world.answer(&shared, page.request, (sid, false))
 }
 

@@ -3,6 +3,7 @@
 mod client;
 mod discovery;
 mod grant;
+mod issue;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;

@@ -220,7 +220,7 @@ impl Challenge {
     pub(crate) fn is_met(&self, verifier: &str) -> bool {
         match self {
             Self::Plain(challenge) => challenge == verifier,
-            Self::S256(challenge) => *challenge == super::grant::digest(verifier.as_bytes()),
+            Self::S256(challenge) => *challenge == super::issue::digest(verifier.as_bytes()),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     Shared,
     call::Call,
-    keycloak::{NOT_STORED, Refusal, client, grant::said_of, keys::Claims},
+    keycloak::{NOT_STORED, Refusal, client, issue::said_of, keys::Claims},
     world::World,
 };
 

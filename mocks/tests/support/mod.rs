@@ -1,5 +1,6 @@
 //! Requests to the mocks without a network, and the way through the login page.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use axum::{Router, body::Body};

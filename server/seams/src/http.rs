@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client over [`Dial`](crate::net::Dial), with a bound on every wait and body.
+//! An HTTP/1.1 client over [`Dial`], with a bound on every wait and body.
 
 use std::{
     io,

@@ -5,7 +5,7 @@ use std::io::Write;
 use polytab_mocks::standalone::{Options, Standalone};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, run::MessageFormat};
+use super::{Exit, plan::MessageFormat};
 
 /// Where the mocks listen.
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod explain;
 mod mock;
+mod plan;
 mod run;
 mod serve;
 mod snapshot;
@@ -95,7 +96,7 @@ the environment, the environment over the file.\nExit codes: `polytab explain ex
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run scenarios and judge what every tab saw
-    Run(Box<run::RunArguments>),
+    Run(Box<plan::RunArguments>),
     /// Say what is wrong with scenario files, without running them
     Check(check::CheckArguments),
     /// Start the reference server with its mocks
@@ -157,7 +158,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Run(arguments) => run::run(*arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(&arguments),

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Exit, complain, mock::runtime, run::MessageFormat};
+use super::{Exit, complain, mock::runtime, plan::MessageFormat};
 
 /// Where the server and the mocks listen.
 #[derive(Debug, clap::Args)]

@@ -129,9 +129,8 @@ fn ask() -> anyhow::Result<char> {
         if io::stdin().lock().read_line(&mut line)? == 0 {
             return Ok('q');
         }
-        match line.trim().chars().next() {
-            Some(answer @ ('a' | 'r' | 's' | 'q')) => return Ok(answer),
-            Some(_) | None => {}
+        if let Some(answer @ ('a' | 'r' | 's' | 'q')) = line.trim().chars().next() {
+            return Ok(answer);
         }
     }
 }

@@ -16,9 +16,8 @@ use crate::{
 pub fn judge(
     calls: &Calls,
     record: &mut Record,
-    until: Until,
+    (until, now_ms): (Until, u64),
     line_of: impl Fn(usize) -> usize,
-    now_ms: u64,
 ) -> Standing {
     let (from_seq, from_ms) = calls
         .since
@@ -48,27 +47,13 @@ pub fn judge(
             continue;
         }
         if count < min || count > max {
-            failures.push(failure(
-                check,
-                line,
-                format!(
-                    "{} {} arrived, expected {}",
-                    count,
-                    plural(count, "call"),
-                    wanted(min, max)
-                ),
-                &since,
-                (from_ms, now_ms),
-            ));
+            let calls = plural(count, "call");
+            let problem = format!("{count} {calls} arrived, expected {}", wanted(min, max));
+            failures.push(failure((check, line), &problem, &since, (from_ms, now_ms)));
         } else if streams_differ {
             let wanted = check.open_streams.unwrap_or(0);
-            failures.push(failure(
-                check,
-                line,
-                format!("{open} event {} open, expected {wanted}", plural_are(open)),
-                &all,
-                (from_ms, now_ms),
-            ));
+            let problem = format!("{open} event {} open, expected {wanted}", plural_are(open));
+            failures.push(failure((check, line), &problem, &all, (from_ms, now_ms)));
         }
     }
     if !failures.is_empty() {
@@ -108,9 +93,8 @@ fn matches(check: &Check, call: &CallRecord, bindings: &mut Bindings) -> bool {
 }
 
 fn failure(
-    check: &Check,
-    line: usize,
-    problem: String,
+    (check, line): (&Check, usize),
+    problem: &str,
     calls: &[&CallRecord],
     window_ms: (u64, u64),
 ) -> Failure {

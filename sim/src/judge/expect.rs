@@ -64,8 +64,7 @@ impl OpenExpect {
     pub fn open(
         expect: &Expect,
         record: &Record,
-        line: usize,
-        line_of: impl Fn(usize) -> usize,
+        (line, line_of): (usize, impl Fn(usize) -> usize),
         now_ms: u64,
     ) -> Self {
         let open = record.open_since(expect.since.as_deref());
@@ -139,7 +138,7 @@ impl OpenExpect {
                 let cursor = cursors.entry(name.clone()).or_insert(from);
                 *cursor = finding.claimed.max(*cursor);
                 if let Some(problem) = finding.problem {
-                    failures.push(self.failure(open, name, tab, problem, now_ms));
+                    failures.push(self.failure(open, (name, tab), (&problem, now_ms)));
                 }
                 matched.push((name.as_str(), finding.matched_ms));
             }
@@ -227,10 +226,8 @@ impl OpenExpect {
     fn failure(
         &self,
         open: &OpenClause,
-        name: &str,
-        tab: &TabRecord,
-        problem: String,
-        now_ms: u64,
+        (name, tab): (&str, &TabRecord),
+        (problem, now_ms): (&str, u64),
     ) -> Failure {
         let messages: Vec<_> = tab.messages(self.from(tab)).collect();
         let patterns = open.clause.exactly.as_ref().or(open.clause.contains.as_ref());
@@ -283,14 +280,14 @@ fn judge_clause(
     let any_order = clause.any_order == Some(true);
     if let Some(patterns) = &clause.exactly {
         let patterns: Vec<_> = patterns.iter().map(|pattern| &pattern.value).collect();
-        judge_exactly(&patterns, any_order, (tab, from, until), bindings, &mut finding);
+        judge_exactly((&patterns, any_order), (tab, from, until), bindings, &mut finding);
     }
     if let Some(patterns) = &clause.contains {
         let patterns: Vec<_> = patterns.iter().map(|pattern| &pattern.value).collect();
-        judge_contains(&patterns, any_order, (tab, from, until), bindings, &mut finding);
+        judge_contains((&patterns, any_order), (tab, from, until), bindings, &mut finding);
     }
     if clause.nothing == Some(true) {
-        judge_exactly(&[], false, (tab, from, until), bindings, &mut finding);
+        judge_exactly((&[], false), (tab, from, until), bindings, &mut finding);
     }
     if let Some(closed) = &clause.closed {
         judge_closed(closed, (tab, from, until), bindings, &mut finding);
@@ -315,8 +312,7 @@ fn judge_clause(
 type Look<'a> = (&'a TabRecord, usize, Until);
 
 fn judge_exactly(
-    patterns: &[&Pattern],
-    any_order: bool,
+    (patterns, any_order): (&[&Pattern], bool),
     (tab, from, until): Look<'_>,
     bindings: &mut Bindings,
     finding: &mut Finding,
@@ -337,7 +333,7 @@ fn judge_exactly(
     }
     if any_order {
         if until == Until::End || messages.len() == patterns.len() {
-            judge_contains(patterns, true, (tab, from, until), bindings, finding);
+            judge_contains((patterns, true), (tab, from, until), bindings, finding);
             finding.claimed = tab.seen.len();
         }
         return;
@@ -363,8 +359,7 @@ fn judge_exactly(
 }
 
 fn judge_contains(
-    patterns: &[&Pattern],
-    any_order: bool,
+    (patterns, any_order): (&[&Pattern], bool),
     (tab, from, until): Look<'_>,
     bindings: &mut Bindings,
     finding: &mut Finding,
@@ -489,7 +484,7 @@ fn told(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::{
@@ -497,20 +492,15 @@ mod tests {
         scenario::located::Located,
     };
 
-    fn pattern(source: Value) -> Located<Pattern> {
+    fn pattern(kind: &str) -> Located<Pattern> {
         Located {
             at: 0..0,
-            value: Pattern::compile(&source).unwrap(),
+            value: Pattern::compile(&json!({ "type": kind })).unwrap(),
         }
     }
 
-    fn patterns(kinds: &[&str]) -> Option<Vec<Located<Pattern>>> {
-        Some(
-            kinds
-                .iter()
-                .map(|kind| pattern(json!({ "type": kind })))
-                .collect(),
-        )
+    fn patterns(kinds: &[&str]) -> Vec<Located<Pattern>> {
+        kinds.iter().map(|kind| pattern(kind)).collect()
     }
 
     fn expect(clause: Clause) -> Expect {
@@ -577,7 +567,7 @@ mod tests {
     }
 
     fn judge(clause: Clause, record: &mut Record, until: Until) -> Result<bool, String> {
-        let open = OpenExpect::open(&expect(clause), record, 1, |_| 1, 0);
+        let open = OpenExpect::open(&expect(clause), record, (1, |_| 1), 0);
         match open.judge(record, until, 9000) {
             Standing::Open => Ok(false),
             Standing::Met => Ok(true),
@@ -598,7 +588,7 @@ mod tests {
 
         let met = judge(
             on_a(Clause {
-                contains: patterns(&["version"]),
+                contains: Some(patterns(&["version"])),
                 ..Clause::default()
             }),
             &mut record,
@@ -608,7 +598,7 @@ mod tests {
         assert_eq!(met, Ok(true));
         let rest = judge(
             on_a(Clause {
-                exactly: patterns(&["ack"]),
+                exactly: Some(patterns(&["ack"])),
                 ..Clause::default()
             }),
             &mut record,
@@ -621,7 +611,7 @@ mod tests {
     fn exactly_stays_to_the_end_and_minds_one_message_too_many() {
         let clause = || {
             on_a(Clause {
-                exactly: patterns(&["init"]),
+                exactly: Some(patterns(&["init"])),
                 ..Clause::default()
             })
         };
@@ -642,7 +632,7 @@ mod tests {
     fn any_order_takes_each_message_once() {
         let clause = |kinds: &[&str]| {
             on_a(Clause {
-                exactly: patterns(kinds),
+                exactly: Some(patterns(kinds)),
                 any_order: Some(true),
                 ..Clause::default()
             })
@@ -710,12 +700,12 @@ mod tests {
             [received("B", "old"), step(true), received("A", "init")],
         );
         let mut expect = expect(on_a(Clause {
-            contains: patterns(&["init"]),
+            contains: Some(patterns(&["init"])),
             ..Clause::default()
         }));
         expect.others = Some(crate::scenario::model::Others::Nothing);
 
-        let open = OpenExpect::open(&expect, &record, 1, |_| 1, 0);
+        let open = OpenExpect::open(&expect, &record, (1, |_| 1), 0);
 
         assert_eq!(open.judge(&mut record, Until::Now, 9000), Standing::Open);
         add(&mut record, [step(false), received("B", "new")]);
@@ -730,7 +720,7 @@ mod tests {
         let mut record = record(&["x"]);
         add(&mut record, [received("B", "x")]);
         let clause = Clause {
-            contains: patterns(&["x"]),
+            contains: Some(patterns(&["x"])),
             ..Clause::default()
         };
         let with_skew = |ms| Expect {
@@ -740,8 +730,8 @@ mod tests {
             ..expect(clause.clone())
         };
 
-        let tight = OpenExpect::open(&with_skew(500), &record, 1, |_| 1, 0);
-        let loose = OpenExpect::open(&with_skew(1000), &record, 1, |_| 1, 0);
+        let tight = OpenExpect::open(&with_skew(500), &record, (1, |_| 1), 0);
+        let loose = OpenExpect::open(&with_skew(1000), &record, (1, |_| 1), 0);
 
         assert!(matches!(
             tight.judge(&mut record, Until::End, 9000),

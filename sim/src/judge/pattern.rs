@@ -509,8 +509,8 @@ fn match_text(pieces: &[Piece], value: &Value, bindings: &mut Bindings) -> Resul
                 expression.push_str(&regex::escape(&bound));
             }
             Piece::Placeholder(placeholder) => {
-                wanted.push_str(&format!("<{}>", placeholder.kind.word()));
-                expression.push_str(&format!("({})", placeholder.kind.expression()));
+                wanted.extend(["<", placeholder.kind.word(), ">"]);
+                expression.extend(["(", &placeholder.kind.expression(), ")"]);
                 groups.push(placeholder);
             }
         }
@@ -645,6 +645,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "tables of cases hand over what they make"
+    )]
     fn check(pattern: Value, value: Value) -> Result<Bindings, String> {
         let mut bindings = Bindings::from([("seen".to_owned(), json!("abc")), ("n".to_owned(), json!(7))]);
         let pattern = Pattern::compile(&pattern).map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use crate::{events::Failure, scenario::model::Wait};
 const POLL_ROUTE: &str = "backend.sessions";
 
 /// Judges whether the fact was seen; captures of `got` are kept when it was.
-pub fn judge(wait: &Wait, record: &mut Record, until: Until, line: usize, now_ms: u64) -> Standing {
+pub fn judge(wait: &Wait, record: &mut Record, (until, now_ms): (Until, u64), line: usize) -> Standing {
     let (from_seq, from_ms) = wait
         .since
         .as_ref()

@@ -16,6 +16,9 @@ const SHOWN: usize = 4;
 /// Lines of what was seen that are shown of one failure.
 const SEEN: usize = 12;
 
+/// How long before a failure's window the picture begins: what led to it is often just before.
+const LEAD_MS: u64 = 500;
+
 /// How to say what to type next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Again {
@@ -178,8 +181,14 @@ impl<W: Write> Human<W> {
         if !draw {
             return Ok(());
         }
+        let (from_ms, to_ms) = failure.window_ms;
+        let from_ms = if to_ms == 0 {
+            0
+        } else {
+            from_ms.saturating_sub(LEAD_MS)
+        };
         let window = Window {
-            ms: failure.window_ms,
+            ms: (from_ms, to_ms),
             tab: failure.tab.as_deref(),
             width: self.width.saturating_sub(4),
         };

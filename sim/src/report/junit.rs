@@ -1,4 +1,4 @@
-//! JUnit XML, for pipelines that show test results.
+//! `JUnit` XML, for pipelines that show test results.
 
 use std::{
     fs,

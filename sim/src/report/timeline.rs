@@ -36,9 +36,9 @@ enum Line {
     Across(u64, String),
 }
 
-/// The lines of the timeline; none when the window is empty or nothing happened in it.
+/// The lines of the timeline; none for a window that is no time at all, or in which nothing happened.
 pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
-    if window.ms.0 == window.ms.1 {
+    if window.ms == (0, 0) {
         return Vec::new();
     }
     let inside: Vec<&Event> = events
@@ -56,8 +56,8 @@ pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
     if lines.is_empty() {
         return Vec::new();
     }
-    let lanes = tabs.len() + 1;
-    let width = (window.width.saturating_sub(TIME) / lanes)
+    let columns = tabs.len() + 1;
+    let width = (window.width.saturating_sub(TIME) / columns)
         .saturating_sub(3)
         .clamp(WIDTHS.0, WIDTHS.1);
     let mut out = vec![head(&tabs, width)];
@@ -73,7 +73,7 @@ pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
         out.push(match line {
             Line::Row(row) => draw(row.at_ms, &row.cells, width),
             Line::Across(at_ms, text) => {
-                format!("{:>TIME$} ├ {}", time(at_ms), cut(&text, lanes * (width + 3)))
+                format!("{:>TIME$} ├ {}", time(at_ms), cut(&text, columns * (width + 3)))
             }
         });
     }
@@ -283,7 +283,7 @@ mod tests {
         ];
 
         insta::assert_snapshot!(drawn(&events, 80), @"
-               │ tab A                │ tab B                │ services
+                 │ tab A                │ tab B                │ services
          2.000 s ├ step 3: advance: 5s
          3.000 s │                      │                      │ backend.sessions (a…
          3.004 s │ < user/version       │ < user/version       │

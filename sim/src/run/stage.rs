@@ -138,9 +138,9 @@ impl Stage {
         };
         if place.source != self.scenario.source {
             let file = place.source.path.display().to_string();
-            failures
-                .iter_mut()
-                .for_each(|failure| failure.file = Some(file.clone()));
+            for failure in &mut failures {
+                failure.file = Some(file.clone());
+            }
         }
         let flow = if failures.is_empty() { Flow::On } else { Flow::Over };
         let (step, line) = (place.step.clone(), place.line);
@@ -175,7 +175,7 @@ impl Stage {
     }
 
     /// A step that asks for what there is not: the file's fault.
-    pub(crate) fn wrong(place: &Place, problem: impl ToString) -> RunError {
+    pub(crate) fn wrong(place: &Place, problem: impl std::fmt::Display) -> RunError {
         RunError::Step {
             line: place.line,
             problem: problem.to_string(),

@@ -84,7 +84,7 @@ async fn execute(stage: &Stage, step: &Step, place: &Place) -> Result<Flow, RunE
         Step::Freeze(step) => tabs::freeze(stage, &step.settings()).await,
         Step::Resume(step) => tabs::thaw(stage, &step.settings()).await,
         Step::SleepMachine(step) => tabs::sleep_machine(stage, step).await,
-        Step::Offline(step) => tabs::offline(stage, &step.settings()).await,
+        Step::Offline(step) => Ok(tabs::offline(stage, &step.settings())),
         Step::Online(step) => tabs::online(stage, &step.settings()).await,
         Step::Send(step) => tabs::send(stage, step, place).await,
         Step::SendRaw(step) => tabs::send_raw(stage, step, place).await,
@@ -150,7 +150,7 @@ async fn expect(stage: &Stage, step: &Expect, place: &Place) -> Flow {
     let now_ms = site.recorder.now_ms();
     let open = site
         .recorder
-        .judge(|record| OpenExpect::open(step, record, place.line, |at| source.line_column(at).0, now_ms));
+        .judge(|record| OpenExpect::open(step, record, (place.line, |at| source.line_column(at).0), now_ms));
     let window = window_or(stage, step.within, USUAL_WINDOW);
     stage
         .decide(place, window, |record, until, now_ms| {
@@ -162,7 +162,7 @@ async fn expect(stage: &Stage, step: &Expect, place: &Place) -> Flow {
 async fn count(stage: &Stage, step: &Calls, place: &Place) -> Flow {
     let source = &place.source;
     let judge = |record: &mut _, until, now_ms| {
-        calls::judge(step, record, until, |at| source.line_column(at).0, now_ms)
+        calls::judge(step, record, (until, now_ms), |at| source.line_column(at).0)
     };
     let Some(window) = step.within else {
         let now_ms = stage.site().recorder.now_ms();
@@ -180,7 +180,7 @@ async fn wait_for(stage: &Stage, step: &Wait, place: &Place) -> Flow {
     let window = window_or(stage, step.within, usual);
     stage
         .decide(place, window, |record, until, now_ms| {
-            wait::judge(step, record, until, place.line, now_ms)
+            wait::judge(step, record, (until, now_ms), place.line)
         })
         .await
 }

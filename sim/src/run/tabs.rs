@@ -118,14 +118,14 @@ pub(super) async fn duplicate(stage: &Stage, step: &Duplicate, place: &Place) ->
     Ok(Flow::On)
 }
 
-pub(super) async fn show(stage: &Stage, step: &TabsSettings, state: TabState) -> Outcome {
-    let word = match state {
+pub(super) async fn show(stage: &Stage, step: &TabsSettings, shown: TabState) -> Outcome {
+    let word = match shown {
         TabState::Foreground => "foreground",
         TabState::Background => "background",
     };
     for tab in step.tabs.as_slice() {
-        stage.bed.set_state(tab, state);
-        stage.bed.order(tab, Order::Show(state)).await;
+        stage.bed.set_state(tab, shown);
+        stage.bed.order(tab, Order::Show(shown)).await;
         changed(stage, tab, word);
     }
     Ok(Flow::On)
@@ -147,14 +147,14 @@ pub(super) async fn thaw(stage: &Stage, step: &TabsSettings) -> Outcome {
     Ok(Flow::On)
 }
 
-pub(super) async fn offline(stage: &Stage, step: &TabsSettings) -> Outcome {
+pub(super) fn offline(stage: &Stage, step: &TabsSettings) -> Flow {
     for tab in step.tabs.as_slice() {
         if let Some(gate) = stage.bed.gate(tab) {
             gate.shut();
         }
         changed(stage, tab, "offline");
     }
-    Ok(Flow::On)
+    Flow::On
 }
 
 pub(super) async fn online(stage: &Stage, step: &TabsSettings) -> Outcome {
@@ -241,9 +241,9 @@ fn is_open(stage: &Stage, tab: &str) -> bool {
         .judge(|record| record.tabs.get(tab).is_some_and(|seen| seen.open))
 }
 
-fn changed(stage: &Stage, tab: &str, state: &str) {
+fn changed(stage: &Stage, tab: &str, word: &str) {
     stage.record(Kind::TabChanged {
         tab: tab.to_owned(),
-        state: state.to_owned(),
+        state: word.to_owned(),
     });
 }

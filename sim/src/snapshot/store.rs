@@ -1,6 +1,7 @@
 //! Snapshots on disk: beside the scenario, as accepted (`.snap`) or waiting for review (`.snap.new`).
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -116,18 +117,14 @@ pub struct Stored {
 ///
 /// When a folder cannot be read.
 pub fn find(paths: &[PathBuf]) -> io::Result<Vec<Stored>> {
-    let mut found = std::collections::BTreeMap::new();
+    let mut found = BTreeMap::new();
     for path in paths {
         search(path, FOLDERS, &mut found)?;
     }
     Ok(found.into_values().collect())
 }
 
-fn search(
-    path: &Path,
-    depth: usize,
-    found: &mut std::collections::BTreeMap<PathBuf, Stored>,
-) -> io::Result<()> {
+fn search(path: &Path, depth: usize, found: &mut BTreeMap<PathBuf, Stored>) -> io::Result<()> {
     if path.symlink_metadata()?.is_dir() {
         for entry in fs::read_dir(path)? {
             if depth > 0 {
@@ -136,25 +133,23 @@ fn search(
         }
         return Ok(());
     }
-    let text = path.to_string_lossy();
-    let accepted = |path: &Path| Stored {
-        path: path.to_owned(),
-        is_accepted: false,
-        is_waiting: false,
-    };
-    if let Some(stem) = text.strip_suffix(".new").filter(|stem| stem.ends_with(".snap")) {
-        let path = PathBuf::from(stem);
-        found
-            .entry(path.clone())
-            .or_insert_with(|| accepted(&path))
-            .is_waiting = true;
-    } else if text.ends_with(".snap") {
-        found
-            .entry(path.to_owned())
-            .or_insert_with(|| accepted(path))
-            .is_accepted = true;
+    let is = |path: &Path, ending: &str| path.extension().is_some_and(|found| found == ending);
+    // `a.snap.new`: without its last ending it is where it belongs.
+    let place = path.with_extension("");
+    if is(path, "new") && is(&place, ACCEPTED) {
+        stored(found, place).is_waiting = true;
+    } else if is(path, ACCEPTED) {
+        stored(found, path.to_owned()).is_accepted = true;
     }
     Ok(())
+}
+
+fn stored(found: &mut BTreeMap<PathBuf, Stored>, path: PathBuf) -> &mut Stored {
+    found.entry(path).or_insert_with_key(|path| Stored {
+        path: path.clone(),
+        is_accepted: false,
+        is_waiting: false,
+    })
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) fn transcript(events: &[Event], record: &Record) -> String {
                 tabs.push(*tab);
             }
         }
-        text.push_str(&format!("{} {}\n", tabs.join(","), ids.redact(&line)));
+        text.extend([tabs.join(",").as_str(), " ", &ids.redact(&line), "\n"]);
     }
     text
 }
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_pages_do_by_themselves_and_what_is_ignored_is_left_out() {
-        let ack = Pattern::parse(&json!({"type": "ack"})).unwrap();
+        let ack = Pattern::compile(&json!({"type": "ack"})).unwrap();
         let record = Record::new(["A".to_owned()], vec![ack]);
         let events = [
             sent("A", true),

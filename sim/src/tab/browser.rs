@@ -68,7 +68,8 @@ impl Jar {
         let headers = answer.headers().get_all(header::SET_COOKIE);
         for text in headers.iter().filter_map(|value| value.to_str().ok()) {
             let Ok(cookie) = Cookie::parse(text) else { continue };
-            let gone = cookie.value().is_empty() || cookie.max_age().is_some_and(|age| age.is_zero());
+            let gone =
+                cookie.value().is_empty() || cookie.max_age().is_some_and(cookie::time::Duration::is_zero);
             if gone {
                 jar.remove(cookie.name());
             } else {
@@ -86,7 +87,7 @@ impl Jar {
 #[derive(Debug, Error)]
 pub(crate) enum SignInError {
     #[error("`{url}` did not answer")]
-    Http { url: Url, source: HttpError },
+    Http { url: Box<Url>, source: HttpError },
     #[error("`{url}` answered {status}")]
     Status { url: Url, status: StatusCode },
     #[error("`{url}` redirects to something that is no URL")]
@@ -213,7 +214,7 @@ impl Browser {
             .send(request)
             .await
             .map_err(|source| SignInError::Http {
-                url: url.clone(),
+                url: Box::new(url.clone()),
                 source,
             })?;
         self.jar.keep(url, &answer);

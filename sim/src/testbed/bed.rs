@@ -379,15 +379,12 @@ async fn foreign_ground(plan: &BedPlan, url: &Url, random: &Random) -> Result<Gr
         random: random.clone(),
         dial: Arc::new(TcpDial),
     };
-    let (mocks, own_hosts) = match &plan.hosts {
-        Some(hosts) => {
-            hosts.mocks.reset(seams);
-            (hosts.mocks.clone(), None)
-        }
-        None => {
-            let hosts = MockHosts::on_ports([0; 4], &facts(&plan.target, url), seams).await?;
-            (hosts.mocks.clone(), Some(hosts))
-        }
+    let (mocks, own_hosts) = if let Some(hosts) = &plan.hosts {
+        hosts.mocks.reset(seams);
+        (hosts.mocks.clone(), None)
+    } else {
+        let hosts = MockHosts::on_ports([0; 4], &facts(&plan.target, url), seams).await?;
+        (hosts.mocks.clone(), Some(hosts))
     };
     let tab_dial: Arc<dyn Dial> = Arc::new(TcpDial);
     Ok(Ground {
