@@ -104,8 +104,11 @@ struct Tab {
 
 impl Tab {
     async fn run(mut self, credential: Credential) {
-        // What the tab sends meanwhile waits in the kernel's buffers, which are bounded.
-        let who = self.host.auth.identify(&credential).await;
+        // What the tab sends meanwhile waits in the kernel's buffers, which are bounded. Boxed, for this once takes more
+        // memory than all that a tab needs ever after.
+        let identifying = async { self.host.auth.identify(&credential).await };
+        let who = Box::pin(identifying).await;
+        drop(credential);
         let end = match who {
             Ok((user, session)) => {
                 let config = &self.host.config;
