@@ -44,7 +44,7 @@ const AT_ONCE: usize = 64;
 /// After the last tab, until memory and loops have settled.
 const SETTLE: Duration = Duration::from_secs(30);
 /// How long the tabs idle while calls are counted: twelve short turns.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Short turns in that time.
 const TURNS: u64 = 12;
 
@@ -63,7 +63,10 @@ impl Process {
     /// Starts a binary from beside this one; gives it with its first line of output.
     fn start(name: &str, arguments: &[String]) -> anyhow::Result<(Self, String)> {
         let example = std::env::current_exe()?;
-        let folder = example.parent().and_then(|folder| folder.parent()).context("no folder of binaries")?;
+        let folder = example
+            .parent()
+            .and_then(|folder| folder.parent())
+            .context("no folder of binaries")?;
         let path: PathBuf = folder.join(name);
         let mut child = Command::new(&path)
             .args(arguments)
@@ -80,7 +83,10 @@ impl Process {
     /// Resident memory, in kilobytes.
     fn resident_kb(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("no VmRSS")?;
         Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
     }
 }
@@ -138,9 +144,13 @@ impl Mocks {
 /// One idle tab: pulls once, answers pings, reports that it is there, stays.
 async fn tab(address: String, token: String, ready: mpsc::Sender<()>) -> anyhow::Result<()> {
     let mut request = format!("ws://{address}/ui-server/ws").into_client_request()?;
-    request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse()?);
+    request
+        .headers_mut()
+        .insert(header::AUTHORIZATION, format!("Bearer {token}").parse()?);
     let stream = tokio::net::TcpStream::connect(&address).await?;
-    let small = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
+    let small = WebSocketConfig::default()
+        .read_buffer_size(1024)
+        .write_buffer_size(0);
     let (mut socket, _) = client_async_with_config(request, stream, Some(small)).await?;
     let pull = json!({"timestamp": "t", "type": "pullSessionStatusV2", "data": {}});
     socket.send(Message::text(pull.to_string())).await?;
@@ -153,6 +163,37 @@ async fn tab(address: String, token: String, ready: mpsc::Sender<()>) -> anyhow:
         message?;
     }
     bail!("closed")
+}
+
+/// Opens the tabs; they stay as long as the set.
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+async fn open_tabs(
+    mocks: &Mocks,
+    address: &str,
+    (users, tabs_each): (usize, usize),
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let begin = Instant::now();
+    let (ready, mut is_ready) = mpsc::channel(AT_ONCE);
+    let gate = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tabs = JoinSet::new();
+    for user in 0..users {
+        let token = mocks.token(&format!("user-{user}")).await?;
+        for _ in 0..tabs_each {
+            let permit = Arc::clone(&gate).acquire_owned().await?;
+            let (address, token, ready) = (address.to_owned(), token.clone(), ready.clone());
+            tabs.spawn(async move { tab(address, token, ready).await });
+            timeout(Duration::from_secs(30), is_ready.recv())
+                .await
+                .context("a tab was not greeted")?;
+            drop(permit);
+        }
+    }
+    println!(
+        "{} tabs of {users} users opened in {:.1} s",
+        users * tabs_each,
+        begin.elapsed().as_secs_f64()
+    );
+    Ok(tabs)
 }
 
 #[tokio::main]
@@ -180,26 +221,15 @@ async fn main() -> anyhow::Result<()> {
         format!("backend_url={}/api", url("backend")),
         format!("gitlab_url={}", url("gitlab")),
     ];
-    let (server, line) = Process::start("polytab-server", &settings.map(|setting| format!("--set={setting}")))?;
+    let (server, line) = Process::start(
+        "polytab-server",
+        &settings.map(|setting| format!("--set={setting}")),
+    )?;
     let address = line.trim().rsplit(' ').next().context("no address")?.to_owned();
     sleep(Duration::from_secs(2)).await;
     let empty_kb = server.resident_kb()?;
 
-    let begin = Instant::now();
-    let (ready, mut is_ready) = mpsc::channel(AT_ONCE);
-    let gate = Arc::new(Semaphore::new(AT_ONCE));
-    let mut tabs = JoinSet::new();
-    for user in 0..users {
-        let token = mocks.token(&format!("user-{user}")).await?;
-        for _ in 0..tabs_each {
-            let permit = Arc::clone(&gate).acquire_owned().await?;
-            let (address, token, ready) = (address.clone(), token.clone(), ready.clone());
-            tabs.spawn(async move { tab(address, token, ready).await });
-            timeout(Duration::from_secs(30), is_ready.recv()).await.context("a tab was not greeted")?;
-            drop(permit);
-        }
-    }
-    println!("{} tabs of {users} users opened in {:.1} s", users * tabs_each, begin.elapsed().as_secs_f64());
+    let mut tabs = open_tabs(&mocks, &address, (users, tabs_each)).await?;
     sleep(SETTLE).await;
 
     let newest = mocks.control("GET", "/journal?limit=1", &json!({})).await?;
@@ -213,7 +243,10 @@ async fn main() -> anyhow::Result<()> {
     let tab_count = u64::try_from(users * tabs_each)?;
     let expected = u64::try_from(users)? * TURNS;
     println!("resident memory: {empty_kb} kB without tabs, {full_kb} kB with them");
-    println!("per tab: {:.1} kB", f64::from(u32::try_from(full_kb - empty_kb)?) / f64::from(u32::try_from(tab_count)?));
+    println!(
+        "per tab: {:.1} kB",
+        f64::from(u32::try_from(full_kb - empty_kb)?) / f64::from(u32::try_from(tab_count)?)
+    );
     println!(
         "backend calls in {} s: {polls}, per user and turn {:.3}",
         IDLE.as_secs(),

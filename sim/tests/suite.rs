@@ -113,3 +113,14 @@ fn the_suite_covers_over_an_hour() {
 
     assert!(scenario_ms > 60 * 60 * 1000, "{scenario_ms} ms");
 }
+
+#[test]
+fn the_schema_beside_the_suite_is_what_loading_takes() {
+    let stored = std::fs::read_to_string(root().join("scenarios/scenario.schema.json")).unwrap();
+
+    let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+    assert!(
+        stored == polytab::scenario::schema::scenario(),
+        "`polytab schema scenario` prints another"
+    );
+}

@@ -4,6 +4,7 @@ use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -62,6 +63,9 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     play(&plan, arguments, &scenarios, &stop)
 }
 
+/// Signals within this time are one wish to stop: shells and wrappers pass the same one on more than once.
+const ONE_WISH: Duration = Duration::from_secs(1);
+
 /// Cancels `stop` at the first Ctrl-C; the second ends the process, reports or not.
 fn listen(stop: &CancellationToken) -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,11 +79,22 @@ fn listen(stop: &CancellationToken) -> anyhow::Result<tokio::runtime::Runtime> {
         async move {
             asked.await;
             stop.cancel();
+            tokio::time::sleep(ONE_WISH).await;
+            // Without signals there is no second wish.
+            if let Ok(again) = super::serve::asked_to_stop() {
+                again.await;
+                leave();
+            }
         },
         runtime.handle(),
     );
     tasks.detach_all();
     Ok(runtime)
+}
+
+#[expect(clippy::exit, reason = "who asks twice does not want to wait for reports")]
+fn leave() {
+    std::process::exit(i32::from(Exit::Interrupted.code()));
 }
 
 fn play(

@@ -178,6 +178,15 @@ async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
         .pass(stage.site().target.intervals.short_loop * TAIL_SHORT_LOOPS)
         .await;
     stage.bed.end_pages().await?;
+    for fault in stage.site().mocks.unused_faults() {
+        let order = fault.order;
+        stage.record(Kind::Notice {
+            text: format!(
+                "the fault `{}` on `{}` was met by no call",
+                order.action, order.route
+            ),
+        });
+    }
     match stage.site().recorder.lost() {
         0 => Ok(()),
         lost => Err(RunError::TooMuch(lost)),
