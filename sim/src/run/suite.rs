@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use polytab_seams::Seams;
+use polytab_seams::{Seams, clock::Clock};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -170,11 +170,17 @@ impl Foreign {
                 url: url.to_string(),
                 source,
             })?;
+        // A server that is not ours looks at its own clock: tokens must be of today. With a speed, time goes faster
+        // from now on, over all scenarios.
+        let seams = Seams {
+            clock: Clock::derived(Clock::system().wall(), options.target.speed),
+            ..Seams::system()
+        };
         // The mocks come first: a server may look for its identity provider before it listens.
         let hosts = runtime.block_on(MockHosts::on_ports(
             options.mock_ports,
             &facts(&options.target, url),
-            Seams::system(),
+            seams,
         ))?;
         reach(url)?;
         Ok(Some(Self {

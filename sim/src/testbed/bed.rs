@@ -100,10 +100,10 @@ impl Bed {
         let record = Record::new(scenario.file.tabs.keys().cloned(), patterns);
         let recorder = Recorder::new(record, plan.target.speed);
         let random = Random::seeded(seed_of(plan.seed, scenario));
-        let ground = match (plan.clock, &plan.target.url) {
-            (ClockKind::Virtual, _) => virtual_ground(scenario, plan, &random),
-            (ClockKind::Real, None) => tcp_ground(scenario, plan, &random).await?,
-            (ClockKind::Real, Some(url)) => foreign_ground(plan, url, &random).await?,
+        let ground = match (plan.clock, &plan.target.url, &plan.hosts) {
+            (ClockKind::Virtual, ..) => virtual_ground(scenario, plan, &random),
+            (ClockKind::Real, Some(url), Some(hosts)) => foreign_ground(hosts, url, &random),
+            (ClockKind::Real, ..) => tcp_ground(scenario, plan, &random).await?,
         };
         observe(&ground.mocks, &recorder);
         let site = Site {
@@ -372,29 +372,23 @@ async fn tcp_ground(scenario: &Scenario, plan: &BedPlan, random: &Random) -> Res
     })
 }
 
-async fn foreign_ground(plan: &BedPlan, url: &Url, random: &Random) -> Result<Ground, RunError> {
-    let clock = Clock::derived(EPOCH, plan.target.speed);
-    let seams = Seams {
+fn foreign_ground(hosts: &MockHosts, url: &Url, random: &Random) -> Ground {
+    let clock = hosts.clock.clone();
+    hosts.mocks.reset(Seams {
         clock: clock.clone(),
         random: random.clone(),
         dial: Arc::new(TcpDial),
-    };
-    let (mocks, own_hosts) = if let Some(hosts) = &plan.hosts {
-        hosts.mocks.reset(seams);
-        (hosts.mocks.clone(), None)
-    } else {
-        let hosts = MockHosts::on_ports([0; 4], &facts(&plan.target, url), seams).await?;
-        (hosts.mocks.clone(), Some(hosts))
-    };
+    });
+    let mocks = hosts.mocks.clone();
     let tab_dial: Arc<dyn Dial> = Arc::new(TcpDial);
-    Ok(Ground {
+    Ground {
         mocks,
-        own_hosts,
+        own_hosts: None,
         tab_dial,
         clock,
         server: None,
         ws_url: url.clone(),
-    })
+    }
 }
 
 /// A port of the loopback that was free a moment ago: the server's address must be known before it starts, and stay

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use polytab_mocks::{Mocks, config::MocksConfig, observation::Observation};
 use polytab_seams::{
     Seams,
+    clock::Clock,
     net::Listen,
     serve::{Limits, serve},
 };
@@ -35,6 +36,8 @@ pub(crate) struct MockUrls {
 pub(crate) struct MockHosts {
     pub(crate) mocks: Mocks,
     pub(crate) urls: MockUrls,
+    /// What they take for the time.
+    pub(crate) clock: Clock,
     /// Ends the accept loops, and all connections, when dropped.
     _tasks: JoinSet<usize>,
 }
@@ -59,6 +62,7 @@ impl MockHosts {
             backend: host("backend"),
             gitlab: host("gitlab"),
         };
+        let clock = seams.clock.clone();
         let mocks = Mocks::new(config(&urls, facts), seams);
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_mock(network.listen("keycloak"), mocks.keycloak()));
@@ -67,6 +71,7 @@ impl MockHosts {
         Self {
             mocks,
             urls,
+            clock,
             _tasks: tasks,
         }
     }
@@ -94,6 +99,7 @@ impl MockHosts {
             backend: url(&listeners[1]),
             gitlab: url(&listeners[2]),
         };
+        let clock = seams.clock.clone();
         let mocks = Mocks::new(config(&urls, facts), seams);
         let routers = [mocks.keycloak(), mocks.backend(), mocks.gitlab(), mocks.control()];
         let mut tasks = JoinSet::new();
@@ -103,6 +109,7 @@ impl MockHosts {
         Ok(Self {
             mocks,
             urls,
+            clock,
             _tasks: tasks,
         })
     }
