@@ -4,10 +4,12 @@
 pub mod cli;
 pub mod events;
 pub mod judge;
+pub mod pattern;
 mod report;
 pub mod run;
 pub mod scenario;
 pub mod snapshot;
+mod suggest;
 mod tab;
 pub mod target;
 mod testbed;

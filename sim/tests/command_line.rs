@@ -52,57 +52,103 @@ fn a_failure_shows_what_was_wrong_where_and_what_to_type_next() {
     assert_eq!(text(&output.stderr), "");
 }
 
+/// Arguments, the exit code, and what standard error says.
+const ENDS: &[(&[&str], i32, &str)] = &[
+    (&["run", "passes.tabs.yaml"], 0, ""),
+    (&["run", "fails.tabs.yaml"], 1, ""),
+    (&["run", "--nonsense"], 2, "--nonsense"),
+    (
+        &["run", "--target", "nonesuch"],
+        2,
+        "no target is called `nonesuch`",
+    ),
+    (&["run", "--target", "wss://127.0.0.1/"], 2, "not by `wss://`"),
+    (&["run", "--shard", "3/2"], 2, "--shard 3/2"),
+    (&["run", "--report", "pdf=x"], 2, "--report pdf=x"),
+    (&["run", "--mock-ports", "1,2"], 2, "--mock-ports 1,2"),
+    (&["run", "--clock", "virtual", "--speed", "3"], 2, "--speed 3"),
+    (
+        &["run", "--clock", "real", "--speed", "1000"],
+        2,
+        "speed is 1 to 100",
+    ),
+    (&["run", "--repeat", "0"], 2, "--repeat 0"),
+    (&["run", "--config", "nonesuch.toml"], 2, "nonesuch.toml"),
+    (&["run", "nonesuch.tabs.yaml"], 3, "there is no such file"),
+    (
+        &["run", "passes.tabs.yaml", "--filter", "nonesuch"],
+        4,
+        "none of 1 scenarios is selected",
+    ),
+    (
+        &["run", "passes.tabs.yaml", "--tag", "!quick"],
+        4,
+        "none of 1 scenarios is selected",
+    ),
+    (&["check", "passes.tabs.yaml"], 0, ""),
+    (
+        &["run"],
+        3,
+        "`scenarios` cannot be read: there is no such file or folder",
+    ),
+    (&["run"], 3, "name the file or folder to read"),
+    (&["run", "--seed=-1"], 2, "'-1'"),
+    (&["run", "-j", "0"], 2, "'0'"),
+    (
+        &["run", "passes.tabs.yaml", "--report", "junit=."],
+        6,
+        "cannot write `.`",
+    ),
+    (&["explain", "unknown-kee"], 2, "did you mean `unknown-key`?"),
+    (
+        &["explain", "zork"],
+        2,
+        "`polytab explain` lists what can be explained",
+    ),
+    (&["snapshot", "list", "nonesuch"], 6, "cannot read `nonesuch`"),
+    (&["explain", "4001"], 0, ""),
+    (&["explain", "no-cross-user"], 0, ""),
+    (&["explain", "exit"], 0, ""),
+    (&["explain"], 0, ""),
+    (&["schema", "scenario"], 0, ""),
+    (&["completions", "bash"], 0, ""),
+    (&["snapshot", "list", "."], 0, ""),
+    (&["--version"], 0, ""),
+    (&[], 2, "Usage"),
+];
+
 #[test]
 fn exit_codes_tell_what_kind_of_end_it_was() {
-    for (arguments, exit, says) in [
-        (&["run", "passes.tabs.yaml"][..], 0, ""),
-        (&["run", "fails.tabs.yaml"], 1, ""),
-        (&["run", "--nonsense"], 2, "--nonsense"),
-        (
-            &["run", "--target", "nonesuch"],
-            2,
-            "no target is called `nonesuch`",
-        ),
-        (&["run", "--target", "wss://127.0.0.1/"], 2, "not by `wss://`"),
-        (&["run", "--shard", "3/2"], 2, "--shard 3/2"),
-        (&["run", "--report", "pdf=x"], 2, "--report pdf=x"),
-        (&["run", "--mock-ports", "1,2"], 2, "--mock-ports 1,2"),
-        (&["run", "--clock", "virtual", "--speed", "3"], 2, "--speed 3"),
-        (
-            &["run", "--clock", "real", "--speed", "1000"],
-            2,
-            "speed is 1 to 100",
-        ),
-        (&["run", "--repeat", "0"], 2, "--repeat 0"),
-        (&["run", "--config", "nonesuch.toml"], 2, "nonesuch.toml"),
-        (&["run", "nonesuch.tabs.yaml"], 3, "there is no such file"),
-        (
-            &["run", "passes.tabs.yaml", "--filter", "nonesuch"],
-            4,
-            "none of 1 scenarios is selected",
-        ),
-        (
-            &["run", "passes.tabs.yaml", "--tag", "!quick"],
-            4,
-            "none of 1 scenarios is selected",
-        ),
-        (&["check", "passes.tabs.yaml"], 0, ""),
-        (&["explain", "nonesuch-key"], 2, "did you mean"),
-        (&["explain", "4001"], 0, ""),
-        (&["explain", "no-cross-user"], 0, ""),
-        (&["explain", "exit"], 0, ""),
-        (&["explain"], 0, ""),
-        (&["schema", "scenario"], 0, ""),
-        (&["completions", "bash"], 0, ""),
-        (&["snapshot", "list", "."], 0, ""),
-        (&["--version"], 0, ""),
-        (&[], 2, "Usage"),
-    ] {
+    for (arguments, exit, says) in ENDS {
         let output = run(arguments);
 
-        assert_eq!(code(&output), exit, "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(code(&output), *exit, "{arguments:?}: {}", text(&output.stderr));
         assert!(
             text(&output.stderr).contains(says),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+/// A disk that is full is the surroundings' fault, wherever the output goes; it is no defect of the tool.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    for arguments in [
+        &["run", "passes.tabs.yaml"][..],
+        &["run", "passes.tabs.yaml", "--message-format", "json"],
+        &["check", "passes.tabs.yaml"],
+        &["schema", "scenario"],
+        &["explain"],
+        &["completions", "bash"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = polytab().args(arguments).stdout(full).output().unwrap();
+
+        assert_eq!(code(&output), 6, "{arguments:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("cannot write to standard output"),
             "{arguments:?}: {}",
             text(&output.stderr)
         );

@@ -8,9 +8,10 @@ use std::{
 use polytab::scenario::{
     explain,
     load::{Loaded, load},
-    model::{Scenario, Step},
+    model::Scenario,
     problem::render,
     schema,
+    step::Step,
     text::step_text,
 };
 use proptest::prelude::*;

@@ -46,11 +46,14 @@ pub(super) fn show_problems(loaded: &Loaded) -> Exit {
         .problems
         .first()
         .map_or("", |problem| problem.code.as_str());
+    let files = match loaded.files {
+        0 => String::new(),
+        1 => " in 1 file".to_owned(),
+        files => format!(" in {files} files"),
+    };
     complain(&format!(
-        "{count} problem{} in {} file{}; `polytab explain {first}` says more",
+        "{count} problem{}{files}; `polytab explain {first}` says more",
         if count == 1 { "" } else { "s" },
-        loaded.files,
-        if loaded.files == 1 { "" } else { "s" },
     ));
     Exit::InvalidFile
 }

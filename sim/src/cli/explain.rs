@@ -3,7 +3,7 @@
 use polytab_protocol::close::{CloseCode, Return};
 
 use super::{Exit, complain, say};
-use crate::{judge::rule::Rule, scenario::explain};
+use crate::{judge::rule::Rule, scenario::explain, suggest::nearest};
 
 pub(super) fn explain(what: Option<&str>) -> anyhow::Result<Exit> {
     let Some(what) = what else {
@@ -16,11 +16,12 @@ pub(super) fn explain(what: Option<&str>) -> anyhow::Result<Exit> {
     if let Some(text) = found {
         return say(&text);
     }
-    let near = names()
-        .into_iter()
-        .max_by(|left, right| strsim::jaro_winkler(what, left).total_cmp(&strsim::jaro_winkler(what, right)));
-    let near = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-    complain(&format!("there is nothing to explain about `{what}`{near}"));
+    let names = names();
+    let help = nearest(what, names.iter().map(String::as_str)).map_or_else(
+        || "`polytab explain` lists what can be explained".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    complain(&format!("there is nothing to explain about `{what}`; {help}"));
     Ok(Exit::Usage)
 }
 

@@ -11,6 +11,7 @@ mod snapshot;
 
 use std::{io, process::ExitCode};
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -170,8 +171,10 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         )?),
         Command::Explain { what } => explain::explain(what.as_deref()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "polytab", &mut io::stdout());
-            Ok(Exit::Passed)
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "polytab", &mut script);
+            say(String::from_utf8(script)?.trim_end())
         }
     }
 }
@@ -195,7 +198,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// A result, to standard output.
 fn say(text: &str) -> anyhow::Result<Exit> {
     use io::Write;
-    writeln!(anstream::stdout(), "{text}")?;
+    writeln!(anstream::stdout(), "{text}").context("cannot write to standard output")?;
     Ok(Exit::Passed)
 }
 

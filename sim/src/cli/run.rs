@@ -161,7 +161,7 @@ fn tell(
     mut about: impl FnMut(&mut dyn Reporter) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     for reporter in reporters {
-        about(reporter.as_mut()).context("cannot write a report")?;
+        about(reporter.as_mut()).with_context(|| format!("cannot write {}", reporter.output()))?;
     }
     Ok(())
 }

@@ -49,7 +49,13 @@ pub(super) fn snapshot(arguments: &SnapshotArguments) -> anyhow::Result<Exit> {
 }
 
 fn found(paths: &Paths) -> anyhow::Result<Vec<Stored>> {
-    store::find(&paths.paths).with_context(|| format!("cannot search {:?}", paths.paths))
+    let mut all = Vec::new();
+    for path in &paths.paths {
+        all.extend(store::find(path).with_context(|| format!("cannot read `{}`", path.display()))?);
+    }
+    all.sort_by(|left, right| left.path.cmp(&right.path));
+    all.dedup_by(|left, right| left.path == right.path);
+    Ok(all)
 }
 
 fn waiting(paths: &Paths) -> anyhow::Result<Vec<Stored>> {

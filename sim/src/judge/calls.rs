@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::{
-    expect::{Standing, Until, clock_text},
-    pattern::{Bindings, Pattern},
+    expect::{Standing, Until},
     record::{CallRecord, Record},
+    words::clock_text,
 };
 use crate::{
     events::Failure,
-    scenario::model::{Calls, Check, Count},
+    pattern::{Bindings, Pattern},
+    scenario::claim::{Calls, Check, Count},
 };
 
 /// Judges the counts; captures are kept when all of them hold.

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::pattern::{Bindings, Pattern};
-use crate::events::{Closer, Event, Frame, Kind};
+use crate::{
+    events::{Closer, Event, Frame, Kind},
+    pattern::{Bindings, Pattern},
+};
 
 /// What one tab saw, as far as an `expect` may ask.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use super::{
     expect::{Standing, Until},
     record::{Record, Sight},
 };
-use crate::{events::Failure, scenario::model::Wait};
+use crate::{events::Failure, scenario::claim::Wait};
 
 /// The route that `poll` stands for.
 const POLL_ROUTE: &str = "backend.sessions";

@@ -44,6 +44,10 @@ impl<W: Write> Github<W> {
 }
 
 impl<W: Write> Reporter for Github<W> {
+    fn output(&self) -> String {
+        "annotations, or the job summary".to_owned()
+    }
+
     fn start(&mut self, _: &Start) -> io::Result<()> {
         Ok(())
     }

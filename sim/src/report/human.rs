@@ -73,6 +73,10 @@ fn style(verdict: Verdict) -> Style {
 }
 
 impl<W: Write> Reporter for Human<W> {
+    fn output(&self) -> String {
+        "to standard output".to_owned()
+    }
+
     fn start(&mut self, start: &Start) -> io::Result<()> {
         let speed = if start.speed == 1 {
             String::new()
@@ -81,8 +85,13 @@ impl<W: Write> Reporter for Human<W> {
         };
         writeln!(
             self.out,
-            "polytab {}: {} scenarios against {}, {} clock{speed}, seed {}\n",
-            start.polytab, start.runs, start.target, start.clock, start.seed
+            "polytab {}: {} {} against {}, {} clock{speed}, seed {}\n",
+            start.polytab,
+            start.runs,
+            if start.runs == 1 { "scenario" } else { "scenarios" },
+            start.target,
+            start.clock,
+            start.seed
         )?;
         self.progress = Progress {
             runs: start.runs,

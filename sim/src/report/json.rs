@@ -43,6 +43,10 @@ impl<W: Write> Json<W> {
 }
 
 impl<W: Write> Reporter for Json<W> {
+    fn output(&self) -> String {
+        "to standard output".to_owned()
+    }
+
     fn start(&mut self, start: &Start) -> io::Result<()> {
         self.line(&Line::Start {
             format: FORMAT,

@@ -29,6 +29,10 @@ impl Junit {
 }
 
 impl Reporter for Junit {
+    fn output(&self) -> String {
+        format!("`{}`", self.path.display())
+    }
+
     fn start(&mut self, start: &Start) -> io::Result<()> {
         self.suite.add_property(("target", start.target.as_str()));
         self.suite.add_property(("clock", start.clock));

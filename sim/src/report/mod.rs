@@ -88,6 +88,8 @@ impl Summary {
 
 /// Something that is told what runs, as it runs.
 pub(crate) trait Reporter {
+    /// Where it writes, for who is told that it could not.
+    fn output(&self) -> String;
     /// The suite begins.
     fn start(&mut self, start: &Start) -> io::Result<()>;
     /// A run of a scenario has ended.

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     events::{Event, Failure, Kind, Report, Trouble, Verdict},
     judge::standing::Run,
-    scenario::model::{Names, Scenario, TabsSettings},
+    scenario::{
+        model::Scenario,
+        step::{Names, TabsSettings},
+    },
     snapshot::store::SnapshotMode,
     target::ClockKind,
     testbed::bed::{Bed, BedPlan, chain},

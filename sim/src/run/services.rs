@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     events::Kind,
-    judge::pattern::fill,
-    scenario::model::{
-        Emit, Expire, Fault, FaultAction, Hold, Login, Logout, LogoutVia, Restart, RouteRef, Set,
+    pattern::fill::fill,
+    scenario::{
+        order::{Emit, Expire, Fault, FaultAction, Hold, Login, Logout, LogoutVia, RouteRef, Set},
+        step::Restart,
     },
     testbed::bed::{DEFAULT_BROWSER, mock_refresh},
 };

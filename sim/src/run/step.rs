@@ -14,9 +14,11 @@ use crate::{
     events::Kind,
     judge::{calls, expect::OpenExpect, wait},
     scenario::{
+        claim::{Calls, Expect, Wait},
         located::Located,
-        model::{Calls, Expect, Step, TabState, Wait},
+        people::TabState,
         source::Source,
+        step::Step,
         text::step_text,
         window::Window,
     },

@@ -22,10 +22,7 @@ use crate::{
     scenario::model::Scenario,
     snapshot::store::SnapshotMode,
     target::{ClockKind, Target},
-    testbed::{
-        bed::{BedPlan, facts},
-        mocks::MockHosts,
-    },
+    testbed::{bed::BedPlan, ground::facts, mocks::MockHosts},
 };
 
 /// How often a target's port is tried before it counts as unreachable, and how long between two tries.

@@ -9,9 +9,10 @@ use super::{
 };
 use crate::{
     events::Kind,
-    judge::pattern::fill,
+    pattern::fill::fill,
     scenario::{
-        model::{Duplicate, Send, SendRaw, SleepMachine, TabState, TabsSettings},
+        people::TabState,
+        step::{Duplicate, Send, SendRaw, SleepMachine, TabsSettings},
         window::Span,
     },
     tab::{page::Order, payload::Payload},

@@ -10,10 +10,13 @@ use super::{
     explain::Code,
     located::At,
     node::{Data, Node},
-    problem::{Problem, choice, nearest, shown},
+    problem::{Problem, shown},
     source::Source,
 };
-use crate::judge::pattern::Pattern;
+use crate::{
+    pattern::Pattern,
+    suggest::{choice, nearest},
+};
 
 /// How many errors of one file are looked for; a person mends no more at a time.
 const ERRORS: usize = 40;

@@ -8,11 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    explain::Code,
-    problem::{Problem, nearest},
-    source::Source,
-};
+use super::{explain::Code, problem::Problem, source::Source};
+use crate::suggest::nearest;
 
 /// The ending of a scenario file.
 pub(super) const ENDING: &str = ".tabs.yaml";
@@ -83,7 +80,10 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
         ..Source::default()
     });
     let message = format!("`{}` cannot be read: {}", path.display(), plainly(error));
-    Problem::new(Code::Unreadable, &source, 0..0, message).help_if(neighbour(path))
+    let usual = "paths are taken from the folder that the command runs in: go there, or name the file or folder to read";
+    Problem::new(Code::Unreadable, &source, 0..0, message)
+        .help_if(neighbour(path))
+        .help_if_none(usual.to_owned())
 }
 
 /// The operating system's words without its number.

@@ -8,9 +8,9 @@ use super::{
     decode::decode,
     load::Unit,
     located::Located,
-    model::{Include, Step},
     node::Data,
     problem::Problem,
+    step::{Include, Step},
 };
 
 /// A file of steps; a whole scenario may be included as well, and lends only its steps.

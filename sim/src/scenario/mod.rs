@@ -2,6 +2,7 @@
 //! sentence and a mend. Knows nothing of running.
 
 mod check;
+pub mod claim;
 mod de;
 mod decode;
 pub mod explain;
@@ -13,10 +14,14 @@ mod matrix;
 pub mod model;
 mod names;
 mod node;
+pub mod order;
+pub mod people;
 pub mod problem;
+mod scalar;
 pub mod schema;
 mod shape;
 pub mod source;
+pub mod step;
 pub mod text;
 pub mod window;
 mod yaml;

@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::{
     explain::Code,
     node::{Data, Node, Pair},
-    problem::{Problem, choice, shown},
+    problem::{Problem, shown},
     source::Source,
     yaml::DEPTH,
 };
-use crate::judge::pattern::Pattern;
+use crate::{pattern::Pattern, suggest::choice};
 
 /// How many nodes and bytes a scenario may grow to by putting values in: values may use values, which may double each
 /// time.

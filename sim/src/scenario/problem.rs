@@ -164,41 +164,9 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
-/// The known word nearest to a mistyped one, if it is near enough to be meant: a third of it may differ.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_lowercase();
-    known
-        .into_iter()
-        .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(lower.chars().count()) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// "did you mean …?", or what there is to choose from.
-pub(super) fn choice<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let known: Vec<_> = known.into_iter().collect();
-    if let Some(near) = nearest(word, known.iter().copied()) {
-        return Some(format!("did you mean `{near}`?"));
-    }
-    let list: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
-    (!list.is_empty()).then(|| format!("{what}: {}", list.join(", ")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_is_suggested_only_when_it_is_near() {
-        let known = ["contains", "exactly", "nothing", "A"];
-
-        assert_eq!(nearest("exacty", known), Some("exactly"));
-        assert_eq!(nearest("Nothing", known), Some("nothing"));
-        assert_eq!(nearest("a", known), Some("A"));
-        assert_eq!(nearest("within", known), None);
-        assert_eq!(nearest("B", known), None);
-    }
 
     #[test]
     fn a_repeated_text_is_bounded_and_plain() {

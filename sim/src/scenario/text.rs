@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     located::Located,
-    model::Step,
     node::{Data, Node},
     source::Source,
+    step::Step,
     yaml,
 };
 

@@ -10,6 +10,7 @@ use super::{
     located::At,
     node::{Data, Node, Pair},
     problem::{Problem, shown},
+    scalar,
     source::Source,
 };
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -230,13 +231,13 @@ impl Builder<'_> {
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, at: At) -> Result<(), Problem> {
-        let slice = scalar_text(self.source.slice(&at), style);
+        let slice = scalar::written(self.source.slice(&at), style);
         let at = at.start..at.start + slice.len();
         if slice.contains('\n') {
             self.scalars.push(at.clone());
         }
         let data = if style == ScalarStyle::Plain {
-            plain(text)
+            scalar::unquoted(text)
         } else {
             Data::Text(text.to_owned())
         };
@@ -305,29 +306,6 @@ impl Builder<'_> {
     }
 }
 
-/// A scalar without what the scanner counts to it: space and comments after a closing quote.
-fn scalar_text(slice: &str, style: ScalarStyle) -> &str {
-    let quote = match style {
-        ScalarStyle::SingleQuoted => b'\'',
-        ScalarStyle::DoubleQuoted => b'"',
-        ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => return slice.trim_end(),
-    };
-    let bytes = slice.as_bytes();
-    let mut index = 1;
-    while index < bytes.len() {
-        if bytes[index] == b'\\' && quote == b'"' {
-            index += 2;
-        } else if bytes[index] != quote {
-            index += 1;
-        } else if quote == b'\'' && bytes.get(index + 1) == Some(&quote) {
-            index += 2;
-        } else {
-            return &slice[..=index];
-        }
-    }
-    slice.trim_end()
-}
-
 /// What the scanner means, in words.
 fn plainly(info: &str) -> String {
     const WORDS: &[(&str, &str)] = &[
@@ -367,22 +345,6 @@ fn plainly(info: &str) -> String {
         .find(|(part, _)| info.contains(part))
         .map(|(_, words)| (*words).to_owned());
     words.unwrap_or_else(|| format!("this is not YAML: {}", shown(info)))
-}
-
-/// What an unquoted text says.
-fn plain(text: &str) -> Data {
-    match text {
-        "" | "~" | "null" => Data::Null,
-        "true" => Data::Bool(true),
-        "false" => Data::Bool(false),
-        _ => match text.bytes().next() {
-            // The grammar of JSON: `007`, `1_000`, `+1`, `0x1f` and `.5` are texts, as commit hashes often are.
-            Some(b'-' | b'0'..=b'9') => {
-                serde_json::from_str(text).map_or_else(|_| Data::Text(text.to_owned()), Data::Number)
-            }
-            _ => Data::Text(text.to_owned()),
-        },
-    }
 }
 
 /// The place of a `%` directive: it can only stand before the document.

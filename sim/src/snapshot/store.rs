@@ -111,16 +111,14 @@ pub struct Stored {
     pub is_waiting: bool,
 }
 
-/// All snapshots in these files and folders, in order.
+/// The snapshot at a path, or all in a folder, in order.
 ///
 /// # Errors
 ///
 /// When a folder cannot be read.
-pub fn find(paths: &[PathBuf]) -> io::Result<Vec<Stored>> {
+pub fn find(path: &Path) -> io::Result<Vec<Stored>> {
     let mut found = BTreeMap::new();
-    for path in paths {
-        search(path, FOLDERS, &mut found)?;
-    }
+    search(path, FOLDERS, &mut found)?;
     Ok(found.into_values().collect())
 }
 
@@ -163,7 +161,7 @@ mod tests {
         fs::write(&old, "1").unwrap();
         write_waiting(&new, "2").unwrap();
 
-        let found = find(&[folder.path().to_owned()]).unwrap();
+        let found = find(folder.path()).unwrap();
         accept(&new).unwrap();
 
         let states: Vec<_> = found

@@ -132,7 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{events::Frame, judge::pattern::Pattern};
+    use crate::{events::Frame, pattern::Pattern};
 
     fn received(tab: &str, json: serde_json::Value) -> Event {
         event(Kind::TabReceived {

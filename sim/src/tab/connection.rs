@@ -18,7 +18,7 @@ use super::{
     browser::Jar,
     gate::{Gate, Gated},
 };
-use crate::{events::Closer, scenario::model::Cookie};
+use crate::{events::Closer, scenario::people::Cookie};
 
 /// The largest message a tab takes; a browser has no such limit, a test must.
 const MESSAGE_BYTES: usize = 4 << 20;

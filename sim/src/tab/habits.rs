@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::scenario::model::{Client, ClientSettings};
+use crate::scenario::people::{Client, ClientSettings};
 
 /// A tab's own behaviour. Durations are scenario time.
 #[derive(Clone, Debug)]

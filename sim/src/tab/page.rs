@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     events::{Closer, Frame, Kind},
-    scenario::model::TabState,
+    scenario::people::TabState,
     testbed::site::Site,
 };
 

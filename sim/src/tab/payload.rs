@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::{events::Frame, scenario::model::SendRaw};
+use crate::{events::Frame, scenario::step::SendRaw};
 
 /// What goes over the wire, and how the event stream shows it.
 #[derive(Clone, Debug)]

@@ -6,35 +6,27 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-use polytab_mocks::{
-    Mocks,
-    config::MocksConfig,
-    order::{Refresh as MockRefresh, UserSpec},
-};
-use polytab_seams::{
-    Seams,
-    clock::Clock,
-    net::{Dial, TcpDial},
-    random::Random,
-};
-use serde_json::{Value, json};
+use polytab_mocks::order::{Refresh as MockRefresh, UserSpec};
+use polytab_seams::random::Random;
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet};
 use url::Url;
 
 use super::{
-    mocks::{MockHosts, TargetFacts, observe},
-    network::{Network, Travel},
+    ground::{foreign_ground, http_base, tcp_ground, virtual_ground},
+    mocks::{MockHosts, observe},
     recorder::Recorder,
-    server::{Place, ServerProcess},
+    server::ServerProcess,
     site::Site,
 };
 use crate::{
     events::Kind,
     judge::record::Record,
     run::error::RunError,
-    scenario::model::{Capability, Cookie, Refresh, Scenario, Tab, TabState, User},
+    scenario::{
+        model::Scenario,
+        people::{Cookie, Refresh, Tab, TabState, User},
+    },
     tab::{
         browser::Browser,
         connection::Credentials,
@@ -45,10 +37,9 @@ use crate::{
     target::{ClockKind, Target},
 };
 
-/// The first moment of every virtual run.
-const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// The browser of a tab that names none.
 pub(crate) const DEFAULT_BROWSER: &str = "default";
+
 /// How long a page of the target may take to answer a browser (scenario time).
 const BROWSER_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -310,134 +301,6 @@ impl Bed {
     fn pages(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Where a run takes place.
-struct Ground {
-    mocks: Mocks,
-    own_hosts: Option<MockHosts>,
-    tab_dial: Arc<dyn Dial>,
-    clock: Clock,
-    server: Option<ServerProcess>,
-    ws_url: Url,
-}
-
-fn virtual_ground(scenario: &Scenario, plan: &BedPlan, random: &Random) -> Ground {
-    let travel = Travel {
-        latency: Duration::from_millis(1),
-        jitter: Duration::from_millis(2),
-        random: random.clone(),
-    };
-    let network = Network::new(travel);
-    let clock = Clock::derived(EPOCH, 1);
-    let seams = |host: &str| Seams {
-        clock: clock.clone(),
-        random: random.clone(),
-        dial: network.dial_from(host),
-    };
-    let ws_url = Url::parse("ws://server/ui-server/ws").expect("the URL is fixed");
-    let hosts = MockHosts::on_network(&network, &facts(&plan.target, &ws_url), seams("mocks"));
-    let settings = settings(scenario, &hosts, &ws_url);
-    let place = Place::Virtual(network.clone());
-    let server = ServerProcess::new(place, settings, plan.target.speed, seams("server"));
-    Ground {
-        mocks: hosts.mocks.clone(),
-        own_hosts: Some(hosts),
-        tab_dial: network.dial_from("tabs"),
-        server: Some(server),
-        ws_url,
-        clock,
-    }
-}
-
-async fn tcp_ground(scenario: &Scenario, plan: &BedPlan, random: &Random) -> Result<Ground, RunError> {
-    let clock = Clock::derived(EPOCH, plan.target.speed);
-    let seams = Seams {
-        clock: clock.clone(),
-        random: random.clone(),
-        dial: Arc::new(TcpDial),
-    };
-    let port = free_port().await?;
-    let ws_url = Url::parse(&format!("ws://127.0.0.1:{port}/ui-server/ws")).expect("an address makes a URL");
-    let hosts = MockHosts::on_ports([0; 4], &facts(&plan.target, &ws_url), seams.clone()).await?;
-    let settings = settings(scenario, &hosts, &ws_url);
-    let server = ServerProcess::new(Place::Tcp(port), settings, plan.target.speed, seams);
-    Ok(Ground {
-        mocks: hosts.mocks.clone(),
-        own_hosts: Some(hosts),
-        tab_dial: Arc::new(TcpDial),
-        server: Some(server),
-        ws_url,
-        clock,
-    })
-}
-
-fn foreign_ground(hosts: &MockHosts, url: &Url, random: &Random) -> Ground {
-    let clock = hosts.clock.clone();
-    hosts.mocks.reset(Seams {
-        clock: clock.clone(),
-        random: random.clone(),
-        dial: Arc::new(TcpDial),
-    });
-    let mocks = hosts.mocks.clone();
-    let tab_dial: Arc<dyn Dial> = Arc::new(TcpDial);
-    Ground {
-        mocks,
-        own_hosts: None,
-        tab_dial,
-        clock,
-        server: None,
-        ws_url: url.clone(),
-    }
-}
-
-/// A port of the loopback that was free a moment ago: the server's address must be known before it starts, and stay
-/// the same over its restarts.
-async fn free_port() -> Result<u16, RunError> {
-    let failed = |source| RunError::Port { port: 0, source };
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
-    Ok(listener.local_addr().map_err(failed)?.port())
-}
-
-/// What the mocks must know of this target.
-pub(crate) fn facts(target: &Target, ws_url: &Url) -> TargetFacts {
-    TargetFacts {
-        http_base: http_base(ws_url),
-        backchannel: target.capabilities.contains(&Capability::BackchannelLogout),
-        speed: target.speed,
-    }
-}
-
-/// Where the target's pages are: its WebSocket's host, over HTTP.
-fn http_base(ws_url: &Url) -> Url {
-    let mut url = ws_url.clone();
-    let scheme = if ws_url.scheme() == "wss" { "https" } else { "http" };
-    // Both pairs are of the same class of scheme, which is all that could be refused.
-    url.set_scheme(scheme).ok();
-    url.set_path("/");
-    url.set_query(None);
-    url
-}
-
-fn settings(scenario: &Scenario, hosts: &MockHosts, ws_url: &Url) -> BTreeMap<String, Value> {
-    let base = http_base(ws_url);
-    let at = |url: &Url, path: &str| json!(format!("{}{path}", url.as_str().trim_end_matches('/')));
-    let mut settings = BTreeMap::from([
-        ("public_url".to_owned(), at(&base, "")),
-        (
-            "oidc_issuer".to_owned(),
-            at(&hosts.urls.keycloak, "/auth/realms/Renku"),
-        ),
-        ("oidc_client_id".to_owned(), json!("renku-ui")),
-        (
-            "oidc_client_secret".to_owned(),
-            json!(MocksConfig::default().client_secret),
-        ),
-        ("backend_url".to_owned(), at(&hosts.urls.backend, "/api")),
-        ("gitlab_url".to_owned(), at(&hosts.urls.gitlab, "")),
-    ]);
-    settings.extend(scenario.file.server.clone());
-    settings
 }
 
 fn handles(scenario: &Scenario) -> BTreeMap<String, TabHandle> {

@@ -2,6 +2,7 @@
 //! that sees all of them.
 
 pub(crate) mod bed;
+pub(crate) mod ground;
 pub(crate) mod link;
 pub(crate) mod mocks;
 pub(crate) mod network;

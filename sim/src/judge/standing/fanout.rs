@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Run, Stay, failure};
 use crate::{
     events::{Event, Failure, Frame, Kind},
-    judge::expect::clock_text,
+    judge::words::clock_text,
 };
 
 /// Notifications of loops, and the command by which a tab asks for them (none: every tab gets them).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Run, failure};
 use crate::{
     events::{Failure, Kind},
-    judge::expect::clock_text,
+    judge::words::clock_text,
 };
 
 /// A call on a user's behalf.

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rule::Rule;
 use crate::{
     events::{Event, Failure, Kind},
-    scenario::model::{Capability, Cookie, Scenario},
+    scenario::{
+        model::{Capability, Scenario},
+        people::Cookie,
+    },
     target::Target,
 };
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Run, UNNOTICED_MS, failure, union};
 use crate::{
     events::{Failure, Kind},
-    judge::expect::clock_text,
+    judge::words::clock_text,
 };
 
 /// A stream may outlive its last holder, or overlap its successor, this long.

@@ -1,11 +1,11 @@
 //! `expect` and its clauses.
 
 use super::Checker;
-use crate::judge::pattern::Pattern;
+use crate::pattern::Pattern;
 use crate::scenario::{
+    claim::{Clause, Expect},
     explain::Code,
     located::{At, Located},
-    model::{Clause, Expect},
     window::Window,
 };
 
@@ -55,7 +55,7 @@ impl Checker<'_> {
 
     fn clause(&mut self, expect: &Expect, judged: &Judged<'_>, others: bool) {
         let (at, clause) = (judged.at, &judged.clause);
-        for tab in clause.tabs.iter().flat_map(super::super::model::Names::as_slice) {
+        for tab in clause.tabs.iter().flat_map(super::super::step::Names::as_slice) {
             self.tab(at, tab);
         }
         if clause

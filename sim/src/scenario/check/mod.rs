@@ -12,11 +12,13 @@ use std::{
 use super::{
     explain::Code,
     located::At,
-    model::{Client, File, Scenario},
+    model::{File, Scenario},
     node::{Data, Node},
-    problem::{Problem, choice, shown},
+    people::Client,
+    problem::{Problem, shown},
     source::Source,
 };
+use crate::suggest::choice;
 
 /// The one version of the format there is.
 const FORMAT: u64 = 1;

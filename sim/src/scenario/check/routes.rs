@@ -1,10 +1,9 @@
 //! Names of routes.
 
 use super::Checker;
-use crate::scenario::{
-    explain::Code,
-    located::Located,
-    problem::{choice, shown},
+use crate::{
+    scenario::{explain::Code, located::Located, problem::shown},
+    suggest::choice,
 };
 
 /// What may stand where a route is named.

@@ -6,10 +6,12 @@ use polytab_protocol::topic::Topic;
 
 use super::{Checker, routes::Naming};
 use crate::scenario::{
+    claim::{Calls, Count, Wait},
     explain::Code,
     located::{At, Located},
-    model::{Calls, Count, Emit, Fault, FaultAction, Include, Send, SendRaw, Set, Step, TabsStep, Wait},
+    order::{Emit, Fault, FaultAction, Set},
     problem::shown,
+    step::{Include, Send, SendRaw, Step, TabsStep},
 };
 
 impl Checker<'_> {

@@ -1,0 +1,194 @@
+//! What a scenario orders of the services: state, events, faults, sign-ins and sign-outs.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    located::Located,
+    people::Refresh,
+    shape::Either,
+    window::{Span, Window},
+};
+
+/// A change of the world.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Set {
+    /// Whose state changes.
+    pub user: Option<String>,
+    /// The user's backend sessions (V2), all of them, in the order the backend lists them.
+    pub sessions: Option<Vec<Value>>,
+    /// The user's backend sessions (V1), by name.
+    pub servers: Option<BTreeMap<String, Value>>,
+    /// Knowledge-graph status by project.
+    pub graph: Option<BTreeMap<String, Value>>,
+    /// The projects the user may see.
+    pub projects: Option<Vec<u64>>,
+    /// What the identity provider says to the user's next refreshes.
+    pub refresh: Option<Refresh>,
+}
+
+/// An event that a service pushes.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Emit {
+    /// Which service.
+    pub service: Service,
+    /// The topic, as `/project/42/issue`.
+    pub topic: String,
+    /// The payload.
+    pub json: Value,
+}
+
+/// A service that pushes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// GitLab.
+    Gitlab,
+}
+
+/// A misbehaviour of one route.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// The route's name, or a service for all of its routes (`keycloak`).
+    pub route: Located<String>,
+    /// Only for calls on behalf of this user.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// What happens instead.
+    #[serde(rename = "do")]
+    pub action: FaultAction,
+    /// How many calls meet it; all, until healed, unless told.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// For how long.
+    #[serde(default, rename = "for")]
+    pub duration: Option<Window>,
+}
+
+/// What happens instead of an answer.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultAction {
+    /// An answer of this status.
+    Status(u16),
+    /// The answer comes late.
+    Delay(Window),
+    /// No answer, ever.
+    Hang,
+    /// The connection is reset.
+    Reset,
+    /// The body breaks off half-way.
+    Truncate,
+    /// A body that is not what it says it is.
+    Malformed,
+    /// An empty body.
+    Empty,
+    /// The list, in another order.
+    Reorder,
+    /// Open event streams are cut, at once.
+    DropStreams,
+}
+
+/// A route, or all: `heal: backend.sessions`, `heal: all`, `heal: { route: backend.sessions }`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(from = "Located<Either<String, RouteSettings>>")]
+pub struct RouteRef {
+    /// The route's name, a service, or `all`.
+    pub route: Located<String>,
+}
+
+impl From<Located<Either<String, RouteSettings>>> for RouteRef {
+    fn from(Located { at, value }: Located<Either<String, RouteSettings>>) -> Self {
+        match value {
+            Either::Short(value) => Self {
+                route: Located { at, value },
+            },
+            Either::Full(settings) => Self {
+                route: settings.route,
+            },
+        }
+    }
+}
+
+/// A route under its key.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RouteSettings {
+    /// The route's name, a service, or `all`.
+    route: Located<String>,
+}
+
+/// `hold: { route: backend.sessions, user: ada, times: 1 }`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// The route's name.
+    pub route: Located<String>,
+    /// Only for calls on behalf of this user.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// How many answers; all, until released, unless told.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+/// A sign-in.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// Who.
+    pub user: String,
+    /// In which browser.
+    #[serde(default)]
+    pub browser: Option<String>,
+    /// Life of an access token from now on.
+    #[serde(default)]
+    pub access_token: Option<Span>,
+    /// What the identity provider says to a refresh from now on.
+    #[serde(default)]
+    pub refresh: Option<Refresh>,
+}
+
+/// A sign-out.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Logout {
+    /// Who.
+    pub user: String,
+    /// In which browser.
+    #[serde(default)]
+    pub browser: Option<String>,
+    /// How the server learns of it.
+    #[serde(default)]
+    pub via: LogoutVia,
+}
+
+/// How a server learns of a sign-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogoutVia {
+    /// The identity provider calls it (back-channel logout).
+    #[default]
+    Backchannel,
+    /// The browser visits its logout page.
+    Browser,
+    /// It is not told: the session is simply over at the identity provider.
+    Silent,
+}
+
+/// A token or session that ends before its time.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expire {
+    /// Whose.
+    pub user: String,
+    /// In which browser.
+    #[serde(default)]
+    pub browser: Option<String>,
+}
