@@ -8,15 +8,17 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::keycloak::fault::{Claim, KeycloakFault};
+
 /// A person known to all three services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserSpec {
     /// Password at the login page.
     pub password: String,
-    /// Life of an access token.
-    #[serde(with = "text::required")]
-    pub access_token: Duration,
+    /// Life of the user's access tokens, if not the realm's.
+    #[serde(with = "text::optional")]
+    pub access_token: Option<Duration>,
     /// What Keycloak says to a refresh.
     pub refresh: Refresh,
     /// Private projects that the person may see.
@@ -29,8 +31,7 @@ impl Default for UserSpec {
     fn default() -> Self {
         Self {
             password: "pass-for-tests-only".to_owned(),
-            // Keycloak's own default (`accessTokenLifespan`).
-            access_token: Duration::from_mins(5),
+            access_token: None,
             refresh: Refresh::Granted,
             projects: Vec::new(),
             sessions: Vec::new(),
@@ -114,6 +115,8 @@ pub enum FaultAction {
     Reorder,
     /// Open event streams are cut, at once.
     DropStreams,
+    /// Keycloak answers with something wrong.
+    Keycloak(KeycloakFault),
 }
 
 impl fmt::Display for FaultAction {
@@ -128,6 +131,7 @@ impl fmt::Display for FaultAction {
             Self::Empty => f.write_str("empty"),
             Self::Reorder => f.write_str("reorder"),
             Self::DropStreams => f.write_str("drop_streams"),
+            Self::Keycloak(fault) => fault.fmt(f),
         }
     }
 }

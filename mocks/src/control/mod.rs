@@ -1,6 +1,7 @@
 //! The control API: everything that can be ordered of the mocks, over HTTP, with errors as problem details (RFC 9457).
 
 mod journal;
+mod keycloak;
 mod problem;
 mod state;
 
@@ -49,6 +50,7 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .route("/journal/count", post(journal::count))
         .route("/journal/wait", post(journal::wait))
         .route("/unmatched", get(unmatched))
+        .merge(keycloak::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())
@@ -75,7 +77,9 @@ impl<T: DeserializeOwned> FromRequest<Mocks> for Order<T> {
     }
 }
 
+/// An order without a body is one that says nothing.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    let body = if body.is_empty() { b"{}" } else { &body[..] };
     serde_json::from_slice(body).map_err(|error| Problem::new(400, "Not an order", error.to_string()))
 }
 

@@ -319,10 +319,9 @@ fn handles(scenario: &Scenario) -> BTreeMap<String, TabHandle> {
 }
 
 fn user_spec(name: &str, user: &User) -> UserSpec {
-    let usual = UserSpec::default();
     UserSpec {
         password: password(name),
-        access_token: user.access_token.map_or(usual.access_token, |span| span.0),
+        access_token: user.access_token.map(|span| span.0),
         refresh: mock_refresh(user.refresh),
         projects: user.projects.clone(),
         sessions: user.sessions.clone(),
