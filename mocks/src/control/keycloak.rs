@@ -16,13 +16,14 @@ use crate::{
     Mocks,
     json::lay_over,
     keycloak::{authority::Authority, logout},
-    realm::{Quirks, RealmSettings},
+    realm::{ClientConfig, Quirks, RealmSettings},
     world::Who,
 };
 
 pub(super) fn router() -> Router<Mocks> {
     Router::new()
         .route("/realms/{realm}", put(settings).get(show))
+        .route("/realms/{realm}/clients/{client}", put(put_client))
         .route("/realms/{realm}/keys/rotate", post(rotate))
         .route("/realms/{realm}/sessions/{sid}/{verb}", post(session))
         .route("/realms/{realm}/users/{user}/{verb}", post(user))
@@ -96,6 +97,25 @@ async fn settings(
         let settings: RealmSettings = serde_json::from_value(whole)
             .map_err(|error| Problem::new(422, "Not a setting of a realm", error.to_string()))?;
         authority.realm.settings = settings;
+        Ok(done())
+    })
+}
+
+/// Adds a client or replaces one.
+async fn put_client(
+    State(mocks): State<Mocks>,
+    Path((realm, id)): Path<(String, String)>,
+    Order(client): Order<ClientConfig>,
+) -> Answer {
+    at(&mocks, &realm, |authority| {
+        if let Some(secret) = &client.secret {
+            authority.secrets.keep("client_secret", secret);
+        }
+        let client = ClientConfig {
+            client_id: id.clone(),
+            ..client
+        };
+        authority.realm.clients.insert(id, client);
         Ok(done())
     })
 }
