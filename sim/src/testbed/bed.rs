@@ -25,7 +25,7 @@ use crate::{
     run::error::RunError,
     scenario::{
         model::Scenario,
-        people::{Cookie, Refresh, Tab, TabState, User},
+        people::{Cookie, DEFAULT_BROWSER, Refresh, Tab, TabState, User},
     },
     tab::{
         browser::Browser,
@@ -36,9 +36,6 @@ use crate::{
     },
     target::{ClockKind, Target},
 };
-
-/// The browser of a tab that names none.
-pub(crate) const DEFAULT_BROWSER: &str = "default";
 
 /// How long a page of the target may take to answer a browser (scenario time).
 const BROWSER_PATIENCE: Duration = Duration::from_secs(30);
