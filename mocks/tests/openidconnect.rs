@@ -1,7 +1,5 @@
 //! The Rust crate `openidconnect` through its full sequence, refusals included.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
-
 mod support;
 
 use std::future::Future;
@@ -47,6 +45,7 @@ fn words(refused: &Refused) -> (String, String) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "it is one conversation")]
 async fn the_whole_life_of_a_session() {
     let mocks = mocks();
     let calls = calls(&mocks);

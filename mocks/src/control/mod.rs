@@ -2,6 +2,7 @@
 
 mod journal;
 mod keycloak;
+mod page;
 mod problem;
 mod state;
 
@@ -32,6 +33,7 @@ type Answer = Result<Response, Problem>;
 /// The routes of the control API.
 pub(crate) fn router(mocks: &Mocks) -> Router {
     Router::new()
+        .route("/", get(page::show))
         .route("/state", get(state::read))
         .route("/reset", post(reset))
         .route("/routes", get(routes))

@@ -76,7 +76,8 @@ pub(crate) fn run(script: &Script) {
             "may not be skipped: {reason}"
         );
         // Past the harness, which would show it only for a test that fails.
-        writeln!(std::io::stderr(), "SKIPPED {}: {reason}", script.test).unwrap();
+        let line = format!("SKIPPED {}: {reason}\n", script.test);
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         return;
     }
     let (_mocks, ready) = mocks();
