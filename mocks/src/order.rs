@@ -8,6 +8,8 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::gitlab::fault::GitlabFault;
+
 /// A person known to all three services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,6 +116,8 @@ pub enum FaultAction {
     Reorder,
     /// Open event streams are cut, at once.
     DropStreams,
+    /// An event stream misbehaves as only event streams can; it counts events, not calls.
+    Gitlab(GitlabFault),
 }
 
 impl fmt::Display for FaultAction {
@@ -128,6 +132,7 @@ impl fmt::Display for FaultAction {
             Self::Empty => f.write_str("empty"),
             Self::Reorder => f.write_str("reorder"),
             Self::DropStreams => f.write_str("drop_streams"),
+            Self::Gitlab(fault) => fault.fmt(f),
         }
     }
 }

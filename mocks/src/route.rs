@@ -43,6 +43,8 @@ pub const STREAM: &str = "gitlab.stream";
 pub const PROJECT: &str = "gitlab.project";
 /// The caller.
 pub const USER: &str = "gitlab.user";
+/// The token in use.
+pub const TOKENS: &str = "gitlab.tokens";
 
 /// Every route there is.
 pub const ROUTES: &[Route] = &[
@@ -101,6 +103,7 @@ pub const ROUTES: &[Route] = &[
     route(STREAM, "/project/{id}/{eventType}", "event stream of a project"),
     route(PROJECT, "/api/v4/projects/{id}", "a project"),
     route(USER, "/api/v4/user", "the caller"),
+    route(TOKENS, "/api/v4/personal_access_tokens/self", "the token in use"),
 ];
 
 const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {

@@ -40,7 +40,8 @@ pub(crate) async fn spoil(response: Response, action: FaultAction) -> Response {
         | FaultAction::Delay(_)
         | FaultAction::Hang
         | FaultAction::Reset
-        | FaultAction::DropStreams => response,
+        | FaultAction::DropStreams
+        | FaultAction::Gitlab(_) => response,
     }
 }
 

@@ -1,0 +1,92 @@
+//! The REST API: who calls, projects, and what they have.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Caller, caller, message,
+    project::{INSTANCE, Project},
+};
+use crate::{Shared, call::Call, world::World};
+
+type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
+
+/// `GET /api/v4/projects/{id}`
+pub(super) async fn project((State(shared), Extension(call)): Asked, Path(id): Path<String>) -> Response {
+    match access(&shared.world(), &shared, (&call, &id)) {
+        Ok((_, project)) => Json(project.shown()).into_response(),
+        Err(refusal) => *refusal,
+    }
+}
+
+/// `GET /api/v4/user`
+pub(super) async fn user((State(shared), Extension(call)): Asked) -> Response {
+    let world = shared.world();
+    let Some(caller) = caller(&world, &shared, &call) else {
+        return unauthorized();
+    };
+    let mut shown = person(&world, &caller.user);
+    shown["email"] = format!("{}@example.org", caller.user).into();
+    Json(shown).into_response()
+}
+
+/// `DELETE /api/v4/personal_access_tokens/self`: the token in use is taken no more.
+pub(super) async fn revoke((State(shared), Extension(call)): Asked) -> Response {
+    let mut world = shared.world();
+    let Some(caller) = caller(&world, &shared, &call) else {
+        return unauthorized();
+    };
+    world.revoke_gitlab_token(&caller.token);
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// Who calls, and the project named so.
+///
+/// # Errors
+///
+/// The refusal: 401 for a stranger, 404 for a project that the caller may not see or that is deleted.
+pub(super) fn access(
+    world: &World,
+    shared: &Shared,
+    (call, project): (&Call, &str),
+) -> Result<(Caller, Project), Box<Response>> {
+    let caller = caller(world, shared, call).ok_or_else(|| Box::new(unauthorized()))?;
+    let project = world
+        .project(&caller.user, project)
+        .filter(|project| !world.hub.ended.projects.contains(&project.0));
+    match project {
+        Some(project) => Ok((caller, project)),
+        None => Err(Box::new(message(StatusCode::NOT_FOUND, "404 Project Not Found"))),
+    }
+}
+
+pub(super) fn unauthorized() -> Response {
+    message(StatusCode::UNAUTHORIZED, "401 Unauthorized")
+}
+
+/// A user as others see one.
+pub(super) fn person(world: &World, name: &str) -> Value {
+    json!({
+        "id": world.user_number(name),
+        "username": name,
+        "name": name,
+        "state": "active",
+        "avatar_url": null,
+        "web_url": format!("{INSTANCE}/{name}"),
+    })
+}
+
+impl World {
+    /// The number of a user; 0 for nobody.
+    pub(crate) fn user_number(&self, name: &str) -> usize {
+        let index = self.users.keys().position(|found| found == name);
+        index.map_or(0, |index| index + 1)
+    }
+}
