@@ -17,7 +17,7 @@ use polytab_mocks::{
 };
 use polytab_protocol::event_stream::{Decoder, Item, StreamEvent};
 use serde_json::{Value, json};
-use support::{get, mocks, mocks_with, send, text, tokens};
+use support::{get, gitlab::access, mocks, mocks_with, send};
 use tower::ServiceExt;
 
 /// An open stream.
@@ -62,10 +62,6 @@ fn decoded(chunks: &[impl AsRef<[u8]>]) -> Vec<StreamEvent> {
             Item::Retry(_) | Item::Comment => None,
         })
         .collect()
-}
-
-async fn access(mocks: &Mocks) -> String {
-    text(&tokens(mocks).await, "access_token").to_owned()
 }
 
 fn emit(mocks: &Mocks, n: u32) -> String {

@@ -1,21 +1,32 @@
-//! Orders about GitLab's event streams.
+//! Orders about GitLab: events with full payloads, open streams, what ends for good, how often it may be called.
 
 use axum::{
     Json, Router,
     extract::{Path, State},
-    routing::{delete, get, post},
+    http::StatusCode,
+    response::IntoResponse,
+    routing::{delete, get, post, put},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Problem, done, state};
-use crate::{Mocks, error::ControlError};
+use super::{Answer, Order, Problem, done, state};
+use crate::{
+    Mocks,
+    error::ControlError,
+    gitlab::{
+        generate::EventOrder,
+        rate::{Limiter, RateLimit},
+    },
+};
 
 pub(super) fn routes() -> Router<Mocks> {
     Router::new()
         .route("/streams", get(streams).delete(end_streams))
         .route("/streams/{id}/{verb}", post(order))
         .route("/projects/{id}", delete(end_project))
+        .route("/projects/{id}/events", post(generate))
+        .route("/rate-limit", put(limit).delete(unlimit))
 }
 
 async fn streams(State(mocks): State<Mocks>) -> Json<Value> {
@@ -73,5 +84,31 @@ async fn end_streams(State(mocks): State<Mocks>) -> Answer {
 /// `DELETE /projects/{id}`: the project is deleted; 204 meets who comes back for its events.
 async fn end_project(State(mocks): State<Mocks>, Path(project): Path<u64>) -> Answer {
     mocks.shared().world().end_project(project);
+    Ok(done())
+}
+
+/// `POST /projects/{id}/events`: something happens in a project.
+///
+/// # Errors
+///
+/// 422 when it is to happen more often than one order may bring about.
+async fn generate(
+    State(mocks): State<Mocks>,
+    Path(project): Path<u64>,
+    Order(order): Order<EventOrder>,
+) -> Answer {
+    let ids = mocks.generate(project, &order)?;
+    Ok((StatusCode::CREATED, Json(json!({ "ids": ids }))).into_response())
+}
+
+/// `PUT /rate-limit`: from now on the REST API may be called so often.
+async fn limit(State(mocks): State<Mocks>, Order(limit): Order<RateLimit>) -> Answer {
+    mocks.shared().world().gitlab.limiter = Limiter::new(Some(limit));
+    Ok(done())
+}
+
+/// `DELETE /rate-limit`
+async fn unlimit(State(mocks): State<Mocks>) -> Answer {
+    mocks.shared().world().gitlab.limiter = Limiter::new(None);
     Ok(done())
 }

@@ -16,6 +16,10 @@ use super::{
 };
 use crate::{Shared, call::Call, world::World};
 
+/// The GitLab that this mock is like.
+pub(super) const RELEASE: &str = "18.5.0";
+const REVISION: &str = "0f1e2d3c4b5";
+
 type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 
 /// `GET /api/v4/projects/{id}`
@@ -35,6 +39,28 @@ pub(super) async fn user((State(shared), Extension(call)): Asked) -> Response {
     let mut shown = person(&world, &caller.user);
     shown["email"] = format!("{}@example.org", caller.user).into();
     Json(shown).into_response()
+}
+
+/// `GET /api/v4/version`
+pub(super) async fn version((State(shared), Extension(call)): Asked) -> Response {
+    if caller(&shared.world(), &shared, &call).is_none() {
+        return unauthorized();
+    }
+    Json(json!({"version": RELEASE, "revision": REVISION})).into_response()
+}
+
+/// `GET /api/v4/metadata`
+pub(super) async fn metadata((State(shared), Extension(call)): Asked) -> Response {
+    if caller(&shared.world(), &shared, &call).is_none() {
+        return unauthorized();
+    }
+    let body = json!({
+        "version": RELEASE,
+        "revision": REVISION,
+        "kas": {"enabled": false, "externalUrl": null, "externalK8sProxyUrl": null, "version": null},
+        "enterprise": false,
+    });
+    Json(body).into_response()
 }
 
 /// `DELETE /api/v4/personal_access_tokens/self`: the token in use is taken no more.
@@ -69,6 +95,32 @@ pub(super) fn access(
 
 pub(super) fn unauthorized() -> Response {
     message(StatusCode::UNAUTHORIZED, "401 Unauthorized")
+}
+
+/// Who did what a payload tells.
+pub(super) fn author(payload: &Value) -> Value {
+    let user = &payload["user"];
+    // Pushes have no user of their own, but its fields.
+    let either = |inner: &str, outer: &str| {
+        let found = &user[inner];
+        if found.is_null() { &payload[outer] } else { found }.clone()
+    };
+    // Tag pushes lack the user name; at this GitLab it is the name.
+    let name = either("name", "user_name");
+    let username = either("username", "user_username");
+    let username = if username.is_null() {
+        name.clone()
+    } else {
+        username
+    };
+    json!({
+        "id": either("id", "user_id"),
+        "username": username,
+        "name": name,
+        "state": "active",
+        "avatar_url": null,
+        "web_url": username.as_str().map(|name| format!("{INSTANCE}/{name}")),
+    })
 }
 
 /// A user as others see one.

@@ -9,7 +9,7 @@ use crate::{observation::Observation, route::STREAM, world::World};
 impl World {
     /// Keeps an event and hands it to its readers; gives its id.
     pub(crate) fn emit(&mut self, topic: Topic, payload: &Value) -> String {
-        let event = self.hub.store.push(topic, payload);
+        let event = self.hub.store.push(topic, payload, self.now());
         self.tell(&Observation::Emitted {
             topic: topic.to_string(),
             event_id: event.id.clone(),

@@ -297,6 +297,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -327,7 +328,7 @@ mod tests {
 
     fn emit(hub: &mut Hub, event: EventType) -> Vec<Closed> {
         let topic = Topic { project: 42, event };
-        let event = hub.store.push(topic, &json!({"a": 1}));
+        let event = hub.store.push(topic, &json!({"a": 1}), Timestamp::UNIX_EPOCH);
         let concerned = hub.concerned(topic);
         concerned
             .iter()

@@ -2,9 +2,15 @@
 
 mod api;
 mod emit;
+mod events;
 pub mod fault;
+pub mod generate;
 pub(crate) mod hub;
+mod lists;
+mod paging;
+mod payload;
 mod project;
+pub mod rate;
 pub(crate) mod store;
 mod stream;
 
@@ -13,17 +19,18 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     http::StatusCode,
+    middleware,
     response::{IntoResponse, Response},
-    routing::{delete, get},
+    routing::{MethodRouter, delete, get},
 };
 use serde_json::json;
 
-use self::project::Project;
+use self::{project::Project, rate::Limiter};
 use crate::{
     Shared,
     call::Call,
     config::MocksConfig,
-    route::{PROJECT, STREAM, TOKENS, USER},
+    route::{EVENTS, ISSUES, MERGE_REQUESTS, PIPELINES, PROJECT, STREAM, TOKENS, USER, VERSION},
     shelf::Shelf,
     world::World,
 };
@@ -31,6 +38,11 @@ use crate::{
 /// The routes of GitLab.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let several = || shared.gated(STREAM, get(stream::of_several_types));
+    // The rate limit is for the REST API only, and counts what the gate lets through.
+    let api = |route, handler: MethodRouter<Arc<Shared>>| {
+        let limited = middleware::from_fn_with_state(Arc::clone(shared), rate::pass);
+        shared.gated(route, handler.layer(limited))
+    };
     Router::new()
         .route(
             "/project/{id}/{event}",
@@ -38,12 +50,24 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         )
         .route("/project/{id}", several())
         .route("/api/v4/projects/{id}/events/stream", several())
-        .route("/api/v4/projects/{id}", shared.gated(PROJECT, get(api::project)))
-        .route("/api/v4/user", shared.gated(USER, get(api::user)))
+        .route("/api/v4/projects/{id}", api(PROJECT, get(api::project)))
+        .route("/api/v4/projects/{id}/events", api(EVENTS, get(events::list)))
+        .route(
+            "/api/v4/projects/{id}/pipelines",
+            api(PIPELINES, get(lists::pipelines)),
+        )
+        .route("/api/v4/projects/{id}/issues", api(ISSUES, get(lists::issues)))
+        .route(
+            "/api/v4/projects/{id}/merge_requests",
+            api(MERGE_REQUESTS, get(lists::merge_requests)),
+        )
+        .route("/api/v4/user", api(USER, get(api::user)))
         .route(
             "/api/v4/personal_access_tokens/self",
-            shared.gated(TOKENS, delete(api::revoke)),
+            api(TOKENS, delete(api::revoke)),
         )
+        .route("/api/v4/version", api(VERSION, get(api::version)))
+        .route("/api/v4/metadata", api(VERSION, get(api::metadata)))
         .with_state(Arc::clone(shared))
 }
 
@@ -52,12 +76,14 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 pub(crate) struct Kept {
     /// Tokens that are taken no more, by their ids.
     revoked: Shelf<()>,
+    pub(crate) limiter: Limiter,
 }
 
 impl Kept {
     pub(crate) fn new(config: &MocksConfig) -> Self {
         Self {
             revoked: Shelf::new(config.logins_kept),
+            limiter: Limiter::new(config.gitlab_rate_limit),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::body::Bytes;
+use jiff::Timestamp;
 use polytab_protocol::{event_stream::StreamEvent, topic::Topic};
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ use serde_json::{Value, json};
 pub(crate) struct Store {
     /// First part of every event id; another one after each reset.
     pub(crate) epoch: i64,
+    /// Events of all projects until now.
+    pub(crate) count: u64,
     rings: BTreeMap<u64, Ring>,
     ring_events: usize,
 }
@@ -31,9 +34,12 @@ struct Ring {
 pub(crate) struct Stored {
     /// Its number among those of its project.
     pub(crate) seq: u64,
+    /// Its number among all.
+    pub(crate) number: u64,
     /// `<epoch>-<seq>`, as streams name it.
     pub(crate) id: String,
     pub(crate) topic: Topic,
+    pub(crate) at: Timestamp,
     /// The payload as JSON, on one line: byte for byte what streams carry and hooks are sent.
     pub(crate) body: String,
 }
@@ -48,25 +54,39 @@ impl Stored {
         };
         Bytes::from(event.encode())
     }
+
+    /// What it says.
+    pub(crate) fn payload(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
 }
 
 impl Store {
     pub(crate) fn new(ring_events: usize, epoch: i64) -> Self {
         Self {
             epoch,
+            count: 0,
             rings: BTreeMap::new(),
             ring_events: ring_events.max(1),
         }
     }
 
+    /// The numbers that the project's next event will have: among all, and among those of its project.
+    pub(crate) fn next(&self, project: u64) -> (u64, u64) {
+        (self.count + 1, self.range(project).1 + 1)
+    }
+
     /// Keeps an event; the project's oldest goes when there is no room.
-    pub(crate) fn push(&mut self, topic: Topic, payload: &Value) -> Arc<Stored> {
+    pub(crate) fn push(&mut self, topic: Topic, payload: &Value, at: Timestamp) -> Arc<Stored> {
         let ring = self.rings.entry(topic.project).or_default();
         ring.newest += 1;
+        self.count += 1;
         let event = Arc::new(Stored {
             seq: ring.newest,
+            number: self.count,
             id: format!("{}-{}", self.epoch, ring.newest),
             topic,
+            at,
             body: payload.to_string(),
         });
         if ring.kept.len() >= self.ring_events {
@@ -159,7 +179,7 @@ mod tests {
             event: EventType::Issue,
         };
         for n in 1..=events {
-            store.push(topic, &json!({"n": n}));
+            store.push(topic, &json!({"n": n}), Timestamp::UNIX_EPOCH);
         }
         store
     }
