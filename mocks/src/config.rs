@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::realm::{ClientConfig, Quirks, RealmSettings};
+use crate::{
+    gitlab::rate::RateLimit,
+    realm::{ClientConfig, Quirks, RealmSettings},
+};
 
 /// Settings of the mocks. All durations are scenario time.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct MocksConfig {
     pub ring_events: usize,
     /// Events that may wait for one reader; over it the stream is closed.
     pub stream_queue: usize,
+    /// How often GitLab's REST API may be called; without it as often as one likes.
+    pub gitlab_rate_limit: Option<RateLimit>,
     /// Secrets kept for the search in frames, and unmatched calls kept for the report.
     pub secrets_kept: usize,
     /// Login sessions, pages and codes kept, each; the oldest go first.
@@ -74,6 +79,7 @@ impl Default for MocksConfig {
             journal_entries: 100_000,
             ring_events: 1_000,
             stream_queue: 256,
+            gitlab_rate_limit: None,
             secrets_kept: 10_000,
             logins_kept: 10_000,
             body_bytes: 1 << 20,

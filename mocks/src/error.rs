@@ -56,6 +56,9 @@ pub enum ControlError {
     /// No fault has that number.
     #[error("no fault has the number {0}")]
     UnknownFault(u64),
+    /// No open event stream has that number.
+    #[error("no open event stream has the number {0}")]
+    UnknownStream(u64),
     /// Back-channel logout was asked for and nobody is to be told.
     #[error("no back-channel logout URL is configured")]
     NoBackchannel,
@@ -73,6 +76,7 @@ impl ControlError {
             | Self::UserMissing(_)
             | Self::ZeroTimes
             | Self::UnknownFault(_)
+            | Self::UnknownStream(_)
             | Self::NoBackchannel => None,
         }
     }

@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     error::ControlError,
+    gitlab::fault::GitlabFault,
     order::{FaultAction, FaultOrder, HoldOrder, UnusedFault},
-    route::Selector,
+    route::{STREAM, Selector},
 };
 
 /// What was ordered and is still to be carried out.
@@ -58,6 +59,13 @@ impl Orders {
                 nearest: None,
             });
         }
+        if matches!(order.action, FaultAction::Gitlab(_)) && !selector.matches(STREAM) {
+            return Err(ControlError::BadValue {
+                what: "the route of a fault of event streams",
+                value: order.route,
+                nearest: Some(STREAM.to_owned()),
+            });
+        }
         // Streams are cut by rounds: without a number or a time it is this one round.
         let one_round = order.action == FaultAction::DropStreams && order.duration.is_none();
         self.next += 1;
@@ -79,7 +87,11 @@ impl Orders {
     /// The fault that a call on this route meets, if any: the one ordered first.
     pub(crate) fn meet(&mut self, route: &str, user: Option<&str>, now: Timestamp) -> Option<Firing> {
         self.fire(now, |armed| {
-            armed.order.action != FaultAction::DropStreams && armed.is_about(route, user)
+            let is_of_streams = matches!(
+                armed.order.action,
+                FaultAction::DropStreams | FaultAction::Gitlab(_)
+            );
+            !is_of_streams && armed.is_about(route, user)
         })
     }
 
@@ -88,6 +100,23 @@ impl Orders {
         self.fire(now, |armed| {
             armed.order.action == FaultAction::DropStreams && armed.is_about(route, Some(user))
         })
+    }
+
+    /// The fault that an event stream of this user meets now, if it is one of those meant.
+    pub(crate) fn meet_stream(
+        &mut self,
+        user: &str,
+        now: Timestamp,
+        is_meant: impl Fn(GitlabFault) -> bool,
+    ) -> Option<(Firing, GitlabFault)> {
+        let firing = self.fire(now, |armed| {
+            matches!(armed.order.action, FaultAction::Gitlab(fault) if is_meant(fault))
+                && armed.is_about(STREAM, Some(user))
+        })?;
+        match firing.action {
+            FaultAction::Gitlab(fault) => Some((firing, fault)),
+            _ => None,
+        }
     }
 
     /// Takes one round off the fault of this number, which cut streams if `fired`.
@@ -199,7 +228,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::route::{SESSIONS, STREAM, TOKEN};
+    use crate::route::{SESSIONS, TOKEN};
 
     fn order(route: &str, action: FaultAction) -> FaultOrder {
         FaultOrder {
@@ -297,6 +326,9 @@ mod tests {
         assert_eq!(orders.arm(never, at(0)), Err(ControlError::ZeroTimes));
         assert!(orders.arm(order("all", FaultAction::Status(99)), at(0)).is_err());
         assert!(orders.arm(order("nobody", FaultAction::Reset), at(0)).is_err());
+        let gap = FaultAction::Gitlab(GitlabFault::Gap);
+        assert!(orders.arm(order("backend", gap), at(0)).is_err());
+        assert!(orders.arm(order("gitlab", gap), at(0)).is_ok());
     }
 
     #[test]

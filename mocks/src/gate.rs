@@ -176,6 +176,8 @@ impl World {
             status: None,
             ms: None,
             fault: None,
+            stream_end: None,
+            stream_events: None,
             form: call.shown_form(),
             json: call.json.clone(),
         };

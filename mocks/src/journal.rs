@@ -35,6 +35,12 @@ pub(crate) struct Entry {
     /// The fault that it met.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Why the event stream that the call opened is over; absent while it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_end: Option<&'static str>,
+    /// How many events were put onto that stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_events: Option<u64>,
     /// A form body, secrets hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Map<String, Value>>,
@@ -142,6 +148,8 @@ mod tests {
             status: None,
             ms: None,
             fault: None,
+            stream_end: None,
+            stream_events: None,
             form: None,
             json: None,
         }

@@ -8,7 +8,7 @@ mod control;
 pub mod error;
 mod fault;
 mod gate;
-mod gitlab;
+pub mod gitlab;
 mod journal;
 mod json;
 mod keycloak;
@@ -290,18 +290,6 @@ impl Mocks {
 }
 
 impl World {
-    fn emit(&mut self, topic: Topic, payload: &Value) -> String {
-        let (event_id, closed) = self.hub.emit(topic, payload);
-        self.tell(&observation::Observation::Emitted {
-            topic: topic.to_string(),
-            event_id: event_id.clone(),
-        });
-        for closed in closed {
-            self.tell(&closed);
-        }
-        event_id
-    }
-
     fn arm(&mut self, order: FaultOrder) -> Result<u64, ControlError> {
         if let Some(user) = &order.user {
             self.user(user)?;
@@ -317,9 +305,7 @@ impl World {
                 self.fired(firing, STREAM);
             }
             self.orders.spend(id, !cut.is_empty());
-            for closed in cut {
-                self.tell(&closed);
-            }
+            self.streams_closed(cut);
         }
         Ok(id)
     }

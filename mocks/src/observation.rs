@@ -67,7 +67,7 @@ pub enum Observation {
         user: String,
         /// `/project/42/issue`
         topic: String,
-        /// Why: `reader left`, `cut`, `slow reader`, `access lost` or `reset`.
+        /// Why: `reader left`, `cut`, `slow reader`, `access lost`, `token revoked`, `ended` or `reset`.
         reason: String,
     },
     /// GitLab pushed an event.

@@ -8,6 +8,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::gitlab::fault::GitlabFault;
 pub use crate::keycloak::fault::{Claim, KeycloakFault};
 
 /// A person known to all three services.
@@ -117,6 +118,8 @@ pub enum FaultAction {
     DropStreams,
     /// Keycloak answers with something wrong.
     Keycloak(KeycloakFault),
+    /// An event stream misbehaves as only event streams can; it counts events, not calls.
+    Gitlab(GitlabFault),
 }
 
 impl fmt::Display for FaultAction {
@@ -132,6 +135,7 @@ impl fmt::Display for FaultAction {
             Self::Reorder => f.write_str("reorder"),
             Self::DropStreams => f.write_str("drop_streams"),
             Self::Keycloak(fault) => fault.fmt(f),
+            Self::Gitlab(fault) => fault.fmt(f),
         }
     }
 }

@@ -51,6 +51,18 @@ pub const STREAM: &str = "gitlab.stream";
 pub const PROJECT: &str = "gitlab.project";
 /// The caller.
 pub const USER: &str = "gitlab.user";
+/// The token in use.
+pub const TOKENS: &str = "gitlab.tokens";
+/// Version of GitLab.
+pub const VERSION: &str = "gitlab.version";
+/// Events of a project.
+pub const EVENTS: &str = "gitlab.events";
+/// Pipelines of a project.
+pub const PIPELINES: &str = "gitlab.pipelines";
+/// Issues of a project.
+pub const ISSUES: &str = "gitlab.issues";
+/// Merge requests of a project.
+pub const MERGE_REQUESTS: &str = "gitlab.merge_requests";
 
 /// Every route there is.
 pub const ROUTES: &[Route] = &[
@@ -121,6 +133,28 @@ pub const ROUTES: &[Route] = &[
     route(STREAM, "/project/{id}/{eventType}", "event stream of a project"),
     route(PROJECT, "/api/v4/projects/{id}", "a project"),
     route(USER, "/api/v4/user", "the caller"),
+    route(TOKENS, "/api/v4/personal_access_tokens/self", "the token in use"),
+    route(
+        VERSION,
+        "/api/v4/version",
+        "version of GitLab; also /api/v4/metadata",
+    ),
+    route(
+        EVENTS,
+        "/api/v4/projects/{id}/events",
+        "what happened in a project",
+    ),
+    route(
+        PIPELINES,
+        "/api/v4/projects/{id}/pipelines",
+        "pipelines of a project",
+    ),
+    route(ISSUES, "/api/v4/projects/{id}/issues", "issues of a project"),
+    route(
+        MERGE_REQUESTS,
+        "/api/v4/projects/{id}/merge_requests",
+        "merge requests of a project",
+    ),
 ];
 
 const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {

@@ -41,7 +41,8 @@ pub(crate) async fn spoil(response: Response, action: FaultAction) -> Response {
         | FaultAction::Hang
         | FaultAction::Reset
         | FaultAction::DropStreams
-        | FaultAction::Keycloak(_) => response,
+        | FaultAction::Keycloak(_)
+        | FaultAction::Gitlab(_) => response,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     config::MocksConfig,
     error::ControlError,
     fault::Orders,
-    gitlab::hub::Hub,
+    gitlab::{Kept, hub::Hub},
     journal::Journal,
     keycloak::{
         authority::{MASTER, Realm},
@@ -142,6 +142,7 @@ pub(crate) struct World {
     /// Whether the V1 route of the backend still exists.
     pub(crate) has_servers: bool,
     pub(crate) hub: Hub,
+    pub(crate) gitlab: Kept,
     pub(crate) orders: Orders,
     pub(crate) waiting: BTreeMap<u64, Waiting>,
     pub(crate) calls: u64,
@@ -180,6 +181,7 @@ impl World {
             graphs: Graphs::default(),
             has_servers: false,
             hub: Hub::new(config, started.as_second()),
+            gitlab: Kept::new(config),
             orders: Orders::default(),
             waiting: BTreeMap::new(),
             calls: 0,
@@ -210,15 +212,14 @@ impl World {
 
     /// Starts over. Open streams and waiting calls end; the observer stays.
     pub(crate) fn reset(&mut self, config: &MocksConfig, keys: &Keys, seams: Seams) {
-        for closed in self.hub.close_all("reset") {
-            self.tell(&closed);
-        }
-        let epoch = self.hub.epoch;
+        let closed = self.hub.close_all("reset");
+        self.streams_closed(closed);
+        let epoch = self.hub.store.epoch;
         let old = std::mem::replace(self, Self::new(config, keys, seams));
         self.generation = old.generation + 1;
         self.observer = old.observer;
         // Event ids from before the reset must not be taken for new ones, also when a second has not passed.
-        self.hub.epoch = self.hub.epoch.max(epoch + 1);
+        self.hub.store.epoch = self.hub.store.epoch.max(epoch + 1);
     }
 
     pub(crate) fn observe(&mut self, observer: Observer) {
@@ -282,9 +283,8 @@ impl World {
             self.graphs.set(graph)?;
         }
         if let (Some(user), Some(projects)) = (&change.user, &change.projects) {
-            for closed in self.hub.close_hidden(user, projects) {
-                self.tell(&closed);
-            }
+            let closed = self.hub.close_hidden(user, projects);
+            self.streams_closed(closed);
         }
         Ok(())
     }

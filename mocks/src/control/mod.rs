@@ -1,5 +1,6 @@
 //! The control API: everything that can be ordered of the mocks, over HTTP, with errors as problem details (RFC 9457).
 
+mod gitlab;
 mod journal;
 mod keycloak;
 mod page;
@@ -53,6 +54,7 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .route("/journal/wait", post(journal::wait))
         .route("/unmatched", get(unmatched))
         .merge(keycloak::router())
+        .merge(gitlab::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())

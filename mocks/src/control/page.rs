@@ -134,10 +134,13 @@ fn sessions(world: &World) -> String {
 }
 
 fn streams(world: &World) -> String {
-    let rows = world
-        .hub
-        .streams()
-        .map(|(id, user, topic)| vec![id.to_string(), user.to_owned(), topic.to_owned()]);
+    let rows = world.hub.streams().map(|stream| {
+        vec![
+            stream.id.to_string(),
+            stream.user.to_owned(),
+            stream.topic.to_owned(),
+        ]
+    });
     table("Event streams", &["call", "user", "topic"], rows)
 }
 

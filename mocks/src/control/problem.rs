@@ -44,6 +44,7 @@ impl From<ControlError> for Problem {
             ControlError::NoLoginSession { .. } => (404, "No such login session"),
             ControlError::NoBackendSession { .. } => (404, "No such backend session"),
             ControlError::UnknownFault(_) => (404, "No such fault"),
+            ControlError::UnknownStream(_) => (404, "No such stream"),
             ControlError::NoBackchannel => (409, "Nobody to tell"),
             ControlError::UserMissing(_) | ControlError::BadValue { .. } | ControlError::ZeroTimes => {
                 (422, "Not an order that can be carried out")

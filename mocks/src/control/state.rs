@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use crate::{Mocks, world::World};
+use crate::{Mocks, gitlab::hub::OpenStream, world::World};
 
 pub(super) async fn read(State(mocks): State<Mocks>) -> Json<Value> {
     let shared = mocks.shared();
@@ -41,7 +41,16 @@ fn users(world: &World) -> BTreeMap<&str, Value> {
         .collect()
 }
 
-fn streams(world: &World) -> Vec<Value> {
-    let stream = |(id, user, topic)| json!({"id": id, "user": user, "topic": topic});
+pub(super) fn streams(world: &World) -> Vec<Value> {
+    let stream = |stream: OpenStream<'_>| {
+        json!({
+            "id": stream.id,
+            "user": stream.user,
+            "topic": stream.topic,
+            "events": stream.events,
+            "waiting": stream.waiting,
+            "stalled": stream.is_stalled,
+        })
+    };
     world.hub.streams().map(stream).collect()
 }

@@ -1,29 +1,48 @@
-//! GitLab: event streams of projects, and the little REST that a client needs beside them.
+//! GitLab: what happens in projects, as event streams, hooks and the REST API tell it.
 
+mod api;
+mod emit;
+mod events;
+pub mod fault;
+pub mod generate;
 pub(crate) mod hub;
-pub(crate) mod stream;
+mod lists;
+mod paging;
+mod payload;
+mod project;
+pub mod rate;
+pub(crate) mod store;
+mod stream;
 
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json, Router,
-    extract::{Path, State},
+    Json, Router,
     http::StatusCode,
+    middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, delete, get},
 };
 use serde_json::json;
 
+use self::{project::Project, rate::Limiter};
 use crate::{
     Shared,
     call::Call,
-    route::{PROJECT, STREAM, USER},
+    config::MocksConfig,
+    route::{EVENTS, ISSUES, MERGE_REQUESTS, PIPELINES, PROJECT, STREAM, TOKENS, USER, VERSION},
+    shelf::Shelf,
     world::World,
 };
 
 /// The routes of GitLab.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let several = || shared.gated(STREAM, get(stream::of_several_types));
+    // The rate limit is for the REST API only, and counts what the gate lets through.
+    let api = |route, handler: MethodRouter<Arc<Shared>>| {
+        let limited = middleware::from_fn_with_state(Arc::clone(shared), rate::pass);
+        shared.gated(route, handler.layer(limited))
+    };
     Router::new()
         .route(
             "/project/{id}/{event}",
@@ -31,82 +50,80 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         )
         .route("/project/{id}", several())
         .route("/api/v4/projects/{id}/events/stream", several())
-        .route("/api/v4/projects/{id}", shared.gated(PROJECT, get(project)))
-        .route("/api/v4/user", shared.gated(USER, get(user)))
+        .route("/api/v4/projects/{id}", api(PROJECT, get(api::project)))
+        .route("/api/v4/projects/{id}/events", api(EVENTS, get(events::list)))
+        .route(
+            "/api/v4/projects/{id}/pipelines",
+            api(PIPELINES, get(lists::pipelines)),
+        )
+        .route("/api/v4/projects/{id}/issues", api(ISSUES, get(lists::issues)))
+        .route(
+            "/api/v4/projects/{id}/merge_requests",
+            api(MERGE_REQUESTS, get(lists::merge_requests)),
+        )
+        .route("/api/v4/user", api(USER, get(api::user)))
+        .route(
+            "/api/v4/personal_access_tokens/self",
+            api(TOKENS, delete(api::revoke)),
+        )
+        .route("/api/v4/version", api(VERSION, get(api::version)))
+        .route("/api/v4/metadata", api(VERSION, get(api::metadata)))
         .with_state(Arc::clone(shared))
 }
 
-async fn project(
-    State(shared): State<Arc<Shared>>,
-    Extension(call): Extension<Arc<Call>>,
-    Path(id): Path<String>,
-) -> Response {
-    let world = shared.world();
-    let Some(user) = reader(&world, &shared, &call) else {
-        return message(StatusCode::UNAUTHORIZED, "401 Unauthorized");
-    };
-    let Some(id) = sees(&world, &user, &id) else {
-        return message(StatusCode::NOT_FOUND, "404 Project Not Found");
-    };
-    let path = format!("group/project-{id}");
-    let body = json!({
-        "id": id,
-        "name": format!("project-{id}"),
-        "path": format!("project-{id}"),
-        "path_with_namespace": path,
-        "name_with_namespace": format!("group / project-{id}"),
-        "description": null,
-        "default_branch": "main",
-        "visibility": "private",
-        "web_url": format!("https://gitlab.example.org/{path}"),
-        "ssh_url_to_repo": format!("git@gitlab.example.org:{path}.git"),
-        "http_url_to_repo": format!("https://gitlab.example.org/{path}.git"),
-        "namespace": {"id": 1, "name": "group", "path": "group", "kind": "group", "full_path": "group"},
-    });
-    Json(body).into_response()
+/// What GitLab keeps beside events and their readers.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Tokens that are taken no more, by their ids.
+    revoked: Shelf<()>,
+    pub(crate) limiter: Limiter,
 }
 
-async fn user(State(shared): State<Arc<Shared>>, Extension(call): Extension<Arc<Call>>) -> Response {
-    let world = shared.world();
-    let Some(name) = reader(&world, &shared, &call) else {
-        return message(StatusCode::UNAUTHORIZED, "401 Unauthorized");
-    };
-    let id = world
-        .users
-        .keys()
-        .position(|found| *found == name)
-        .map_or(0, |index| index + 1);
-    let body = json!({
-        "id": id,
-        "username": name,
-        "name": name,
-        "state": "active",
-        "avatar_url": null,
-        "web_url": format!("https://gitlab.example.org/{name}"),
-        "email": format!("{name}@example.org"),
-    });
-    Json(body).into_response()
+impl Kept {
+    pub(crate) fn new(config: &MocksConfig) -> Self {
+        Self {
+            revoked: Shelf::new(config.logins_kept),
+            limiter: Limiter::new(config.gitlab_rate_limit),
+        }
+    }
 }
 
-/// The user that a token is of. As GitLab's tokens are its own, a session that ended at Keycloak goes unnoticed.
-fn reader(world: &World, shared: &Shared, call: &Call) -> Option<String> {
+/// Who calls, and with which token.
+pub(crate) struct Caller {
+    pub(crate) user: String,
+    /// The token's id.
+    pub(crate) token: String,
+}
+
+/// Who calls. As GitLab's tokens are its own, a session that ended at Keycloak goes unnoticed.
+pub(crate) fn caller(world: &World, shared: &Shared, call: &Call) -> Option<Caller> {
     let sent = [
         call.header("private-token"),
         call.bearer(),
         call.query("access_token"),
+        call.query("private_token"),
     ];
     let claims = world.access(&shared.keys, sent.into_iter().flatten().next()?)?;
-    world.user_of(&claims)
+    let token = claims.text("jti").to_owned();
+    let user = world.user_of(&claims)?;
+    world
+        .gitlab
+        .revoked
+        .get(&token)
+        .is_none()
+        .then_some(Caller { user, token })
 }
 
-/// The project named so, if the user may see it.
-fn sees(world: &World, user: &str, project: &str) -> Option<u64> {
-    let project = project.parse().ok()?;
-    let is_seen = world.users.get(user)?.spec.projects.contains(&project);
-    is_seen.then_some(project)
+impl World {
+    /// The project named so, if the user may see it.
+    pub(crate) fn project(&self, user: &str, name: &str) -> Option<Project> {
+        let project = Project::parse(name)?;
+        let is_seen = self.users.get(user)?.spec.projects.contains(&project.0);
+        is_seen.then_some(project)
+    }
 }
 
 /// An answer that is only a message.
-fn message(status: StatusCode, text: &str) -> Response {
+pub(crate) fn message(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({ "message": text }))).into_response()
 }

@@ -16,12 +16,16 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use crate::{
     Shared,
     call::Call,
+    config::MocksConfig,
     gitlab::{
-        hub::{End, Feed, Want},
-        message, reader, sees,
+        caller,
+        fault::GitlabFault,
+        hub::{Feed, StreamState, Want},
+        message,
     },
     observation::Observation,
     route::STREAM,
+    world::World,
 };
 
 /// Opens a stream of one type of event.
@@ -46,65 +50,83 @@ pub(crate) async fn of_several_types(
 #[expect(clippy::result_large_err, reason = "a refusal is an answer like the other")]
 fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Result<Response, Response> {
     let mut world = shared.world();
-    let user =
-        reader(&world, shared, call).ok_or_else(|| message(StatusCode::UNAUTHORIZED, "401 Unauthorized"))?;
+    let caller =
+        caller(&world, shared, call).ok_or_else(|| message(StatusCode::UNAUTHORIZED, "401 Unauthorized"))?;
     let types: BTreeSet<EventType> = types
         .split(',')
         .map(str::parse)
         .collect::<Result<_, _>>()
         .map_err(|_| message(StatusCode::BAD_REQUEST, "400 Bad request - unknown event type"))?;
-    let project = sees(&world, &user, project)
+    let project = world
+        .project(&caller.user, project)
         .ok_or_else(|| message(StatusCode::NOT_FOUND, "404 Project Not Found"))?;
+    if world.hub.ended.has(project.0) {
+        // The one answer that keeps an `EventSource` away for good.
+        return Err(StatusCode::NO_CONTENT.into_response());
+    }
     let words: Vec<_> = types.iter().map(|event| event.as_str()).collect();
     let last_id = call
         .header("last-event-id")
         .or_else(|| call.query("last_event_id"));
     let want = Want {
-        topic: format!("/project/{project}/{}", words.join(",")),
+        topic: format!("/project/{}/{}", project.0, words.join(",")),
         last_id: last_id.filter(|id| !id.is_empty()).map(str::to_owned),
-        user: user.clone(),
-        project,
+        user: caller.user,
+        token: caller.token,
+        project: project.0,
         types,
     };
-    let topic = want.topic.clone();
-    let feed = world.hub.open(call.id, want);
-    let id = feed.id;
+    let feed = begin(&mut world, (call.id, want), &shared.config);
+    let guard = Guard {
+        shared: Arc::clone(shared),
+        generation: world.generation,
+        id: feed.id,
+    };
+    drop(world);
+    Ok(answer(feed, guard))
+}
+
+/// Takes a reader in. What was ordered of its stream meets it at once.
+fn begin(world: &mut World, (id, want): (u64, Want), config: &MocksConfig) -> Feed {
+    let (user, topic, now) = (want.user.clone(), want.topic.clone(), world.now());
+    let mut firings = Vec::new();
+    let World { hub, orders, .. } = world;
+    let mut feed = hub.open(id, want, || {
+        let (firing, fault) = orders.meet_stream(&user, now, |fault| fault != GitlabFault::Bom)?;
+        firings.push(firing);
+        Some(fault)
+    });
     world.tell(&Observation::StreamOpened {
         id,
         user: user.clone(),
         topic,
     });
-    let now = world.now();
+    for firing in firings {
+        world.fired(firing, STREAM);
+    }
+    let mark = world.stream_fault(&user, |fault| fault == GitlabFault::Bom);
+    let mark = mark.map_or("", |_| "\u{feff}");
+    let retry = config.scaled(config.retry).as_millis();
+    let hello = format!("{mark}retry: {retry}\n: stream {id}\n\n");
+    feed.backlog.push_front(Bytes::from(hello));
     if let Some(firing) = world.orders.cut(STREAM, &user, now) {
         world.fired(firing, STREAM);
-        for closed in world.hub.cut_one(id) {
-            world.tell(&closed);
-        }
+        let closed = world.hub.cut_one(id);
+        world.streams_closed(closed);
     }
-    let generation = world.generation;
-    drop(world);
-    let guard = Guard {
-        shared: Arc::clone(shared),
-        generation,
-        id,
-    };
-    Ok(answer(feed, guard))
+    feed
 }
 
 fn answer(feed: Feed, guard: Guard) -> Response {
     let config = &guard.shared.config;
     let beat = config.scaled(config.heartbeat);
-    let retry = config.scaled(config.retry).as_millis();
     let mut beats = interval_at(Instant::now() + beat, beat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reading = Reading {
+    let reading = Reading {
         feed,
         beats,
-        is_over: false,
-        guard,
+        _guard: guard,
     };
-    let hello = format!("retry: {retry}\n: stream {}\n\n", reading.guard.id);
-    reading.feed.backlog.push_front(Bytes::from(hello));
     let body = stream::unfold(reading, |mut reading| async move {
         let item = reading.next().await?;
         Some((item, reading))
@@ -120,30 +142,32 @@ fn answer(feed: Feed, guard: Guard) -> Response {
 struct Reading {
     feed: Feed,
     beats: Interval,
-    is_over: bool,
-    guard: Guard,
+    _guard: Guard,
 }
 
 impl Reading {
     /// The next bytes; an error breaks the connection off. Cancel safe: nothing is taken before it is given.
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        if self.is_over {
-            return None;
-        }
         if let Some(bytes) = self.feed.backlog.pop_front() {
             return Some(Ok(bytes));
         }
-        tokio::select! {
-            biased; // What was cut is cut, whatever still waits.
-            end = &mut self.feed.end => {
-                self.is_over = true;
-                match end.unwrap_or(End::Done) {
-                    End::Done => None,
-                    End::Broken => Some(Err(io::Error::other("cut off on order"))),
-                }
+        loop {
+            let state = *self.feed.state.borrow_and_update();
+            match state {
+                StreamState::Flowing | StreamState::Stalled => {}
+                StreamState::Done => return None,
+                StreamState::Broken => return Some(Err(io::Error::other("cut off on order"))),
             }
-            Some(bytes) = self.feed.queue.recv() => Some(Ok(bytes)),
-            _ = self.beats.tick() => Some(Ok(Bytes::from_static(b": heartbeat\n\n"))),
+            let flows = state == StreamState::Flowing;
+            tokio::select! {
+                biased; // What was cut is cut, whatever still waits.
+                changed = self.feed.state.changed() => if changed.is_err() {
+                    // Whoever could say how it ends is gone, and so is the stream.
+                    return None;
+                },
+                Some(bytes) = self.feed.queue.recv(), if flows => return Some(Ok(bytes)),
+                _ = self.beats.tick(), if flows => return Some(Ok(Bytes::from_static(b": heartbeat\n\n"))),
+            }
         }
     }
 }
@@ -161,7 +185,7 @@ impl Drop for Guard {
         if world.generation == self.generation
             && let Some(closed) = world.hub.left(self.id)
         {
-            world.tell(&closed);
+            world.streams_closed([closed]);
         }
     }
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod gitlab;
+
 use axum::{Router, body::Body};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
