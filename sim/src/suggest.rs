@@ -21,9 +21,21 @@ pub(crate) fn choice<'a>(word: &str, what: &str, known: impl IntoIterator<Item =
     (!list.is_empty()).then(|| format!("{what}: {}", list.join(", ")))
 }
 
+/// Text as a shell takes it for one word: what is suggested can be typed.
+pub(crate) fn quoted(text: &str) -> String {
+    // Only a NUL cannot be quoted, and no path has one.
+    shlex::try_quote(text).map_or_else(|_| text.to_owned(), Into::into)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_with_a_blank_is_one_word() {
+        assert_eq!(quoted("scenarios/a.tabs.yaml"), "scenarios/a.tabs.yaml");
+        assert_eq!(quoted("my dir/a.tabs.yaml"), "'my dir/a.tabs.yaml'");
+    }
 
     #[test]
     fn a_word_is_suggested_only_when_it_is_near() {

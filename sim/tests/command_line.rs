@@ -109,6 +109,18 @@ const ENDS: &[(&[&str], i32, &str)] = &[
     (&["explain", "4001"], 0, ""),
     (&["explain", "no-cross-user"], 0, ""),
     (&["explain", "exit"], 0, ""),
+    (&["explain", "3"], 0, ""),
+    (
+        &["run", "passes.tabs.yaml", "--repeat", "1000000000"],
+        2,
+        "--repeat 1000000000 is none of 1 to 1000000",
+    ),
+    (
+        &["check", "/dev/zero"],
+        3,
+        "`/dev/zero` cannot be read: it is not a regular file",
+    ),
+    (&["snapshot", "accept", "passes.tabs.yaml"], 0, ""),
     (&["explain"], 0, ""),
     (&["schema", "scenario"], 0, ""),
     (&["completions", "bash"], 0, ""),
@@ -153,6 +165,72 @@ fn output_that_cannot_be_written_is_an_error() {
             text(&output.stderr)
         );
     }
+}
+
+/// What is suggested can be typed: also for a path with a blank and for one row of a matrix.
+#[test]
+fn the_command_to_run_again_runs_what_failed_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = "format: 1\nname: sings\nmatrix: { song: [la, lo] }\nusers: { ada: {} }\ntabs: { A: { user: ada } }\n\
+                    steps:\n  - open: A\n  - expect: { within: 1s, tabs: A, contains: [{ type: \"${song}\" }] }\n";
+    fs::write(folder.path().join("a song.tabs.yaml"), scenario).unwrap();
+    let run = |arguments: &[&str]| {
+        polytab()
+            .current_dir(folder.path())
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+
+    let first = run(&["run", "."]);
+    let shown = text(&first.stdout);
+    let again = shown
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("again: polytab "))
+        .unwrap();
+    let words = shlex::split(again).unwrap();
+    let second = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+
+    assert_eq!((code(&first), code(&second)), (1, 1), "{again}");
+    assert!(text(&first.stdout).contains("2 failed"));
+    assert!(
+        text(&second.stdout).contains("0 passed, 1 failed"),
+        "{}",
+        text(&second.stdout)
+    );
+}
+
+/// A wish to stop is heard while a target that may still come is waited for.
+#[cfg(unix)]
+#[test]
+fn waiting_for_a_target_can_be_interrupted() {
+    let mut child = polytab()
+        .args([
+            "run",
+            "passes.tabs.yaml",
+            "--target",
+            "ws://127.0.0.1:1/",
+            "--mock-ports",
+            "0,0,0,0",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It has said what it is about to do, so it listens to signals.
+    let mut head = [0; 1];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut head).unwrap();
+
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub(super) fn explain(what: Option<&str>) -> anyhow::Result<Exit> {
     let found = problem(what)
         .or_else(|| rule(what))
         .or_else(|| close_code(what))
-        .or_else(|| (what == "exit").then(exit_codes));
+        .or_else(|| (what == "exit").then(exit_codes))
+        .or_else(|| exit_code(what));
     if let Some(text) = found {
         return say(&text);
     }
@@ -67,6 +68,12 @@ fn close_code(number: &str) -> Option<String> {
 fn exit_codes() -> String {
     let lines = Exit::ALL.map(|exit| format!("{:>4}  {}", exit.code(), exit.meaning()));
     lines.join("\n")
+}
+
+fn exit_code(number: &str) -> Option<String> {
+    let number: u8 = number.parse().ok()?;
+    let exit = Exit::ALL.into_iter().find(|exit| exit.code() == number)?;
+    Some(format!("{number}: the exit code for this: {}", exit.meaning()))
 }
 
 fn everything() -> String {

@@ -204,9 +204,13 @@ fn say(text: &str) -> anyhow::Result<Exit> {
 
 /// Why it does not go on, to standard error.
 fn complain(text: &str) {
+    tell(&format!("error: {text}"));
+}
+
+fn tell(text: &str) {
     use io::Write;
     // Without standard error there is nobody to tell.
-    writeln!(anstream::stderr(), "error: {text}").ok();
+    writeln!(anstream::stderr(), "{text}").ok();
 }
 
 /// Characters per line of the terminal, or of what `COLUMNS` says.

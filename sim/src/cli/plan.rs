@@ -11,11 +11,14 @@ use crate::{
     run::suite::SuiteOptions,
     scenario::model::Scenario,
     snapshot::store::SnapshotMode,
+    suggest::quoted,
     target::{ClockKind, MOCK_PORTS, Target},
 };
 
 /// The seed of who gives none: the same every time, so that a failure in a pipeline is the one seen at home.
 const SEED: u64 = 1;
+/// Runs of each scenario at most: a day of the fastest ones.
+const REPEATS: u32 = 1_000_000;
 /// How many times as fast the reference server goes on the real clock, unless told.
 const REAL_SPEED: u32 = 10;
 /// Scenarios at once per core on the real clock, where they mostly wait.
@@ -137,8 +140,8 @@ pub(super) fn plan(arguments: &RunArguments) -> anyhow::Result<Plan> {
         None => settings.mock_ports.unwrap_or(MOCK_PORTS),
     };
     let repeat = arguments.repeat.or(settings.repeat).unwrap_or(1);
-    if repeat == 0 {
-        bail!("--repeat 0 would run nothing");
+    if !(1..=REPEATS).contains(&repeat) {
+        bail!("--repeat {repeat} is none of 1 to {REPEATS}");
     }
     Ok(Plan {
         paths: match (arguments.paths.as_slice(), &settings.paths) {
@@ -190,11 +193,13 @@ fn pick(own: &[String], of_project: Option<&Vec<String>>) -> Vec<String> {
 /// The flags that choose target and clock again.
 fn flags(arguments: &RunArguments, name: &str, (clock, speed): (ClockKind, u32)) -> String {
     let config = arguments.config.as_ref();
-    let config = config.map_or_else(String::new, |path| format!(" --config {}", path.display()));
+    let config = config.map_or_else(String::new, |path| {
+        format!(" --config {}", quoted(&path.display().to_string()))
+    });
     let chosen = match (name, clock) {
         ("reference", ClockKind::Virtual) => String::new(),
         ("reference", ClockKind::Real) => format!(" --clock real --speed {speed}"),
-        (name, _) => format!(" --target {name}"),
+        (name, _) => format!(" --target {}", quoted(name)),
     };
     format!("{chosen}{config}")
 }

@@ -83,7 +83,7 @@ async fn start(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         () = asked => {}
         _ = &mut all => return Ok(Exit::Passed),
     }
-    complain("draining; ask again to stop at once");
+    super::tell("draining; ask again to stop at once");
     stop.cancel();
     let again = asked_to_stop()?;
     tokio::select! {

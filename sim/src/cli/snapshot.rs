@@ -34,7 +34,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct Paths {
-    /// Snapshots, and folders of them
+    /// Snapshots, scenario files whose snapshots are meant, and folders of them
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
 }

@@ -9,7 +9,10 @@ use super::{
     Reporter, Scenarios, Start, Summary, place, span,
     timeline::{Window, cut, timeline},
 };
-use crate::events::{Event, Failure, Kind, Report, Verdict};
+use crate::{
+    events::{Event, Failure, Kind, Report, Verdict},
+    suggest::quoted,
+};
 
 /// Failures of one scenario that are shown in full; the others are counted.
 const SHOWN: usize = 4;
@@ -136,7 +139,7 @@ impl<W: Write> Reporter for Human<W> {
             writeln!(
                 self.out,
                 "\n    again: polytab run {}{}{} --seed {}\n",
-                report.path,
+                quoted(&report.path),
                 row(&report.id),
                 self.again.flags,
                 report.seed
@@ -250,7 +253,7 @@ impl<W: Write> Human<W> {
 /// The flag that picks one row of a matrix.
 fn row(id: &str) -> String {
     if id.contains('[') {
-        format!(" --filter '{id}'")
+        format!(" --filter {}", quoted(id))
     } else {
         String::new()
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::TcpStream,
     num::NonZeroUsize,
     sync::{
         Arc,
@@ -13,6 +12,7 @@ use std::{
 };
 
 use polytab_seams::{Seams, clock::Clock};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -65,34 +65,36 @@ pub fn run(
     stop: &CancellationToken,
     finished: &mut dyn FnMut(&Report),
 ) -> Result<(), RunError> {
-    let runs: Vec<_> = scenarios
-        .iter()
-        .flat_map(|scenario| (0..options.repeat).map(move |nth| (scenario, options.seed + u64::from(nth))))
-        .collect();
-    let foreign = Foreign::set_up(options)?;
-    let jobs = if foreign.is_some() {
+    let repeat = options.repeat as usize;
+    let runs = scenarios.len() * repeat;
+    // All runs of one scenario come one after the other, each with the next seed.
+    let run_of = |nth: usize| Some((scenarios.get(nth / repeat)?, options.seed + (nth % repeat) as u64));
+    let Some(foreign) = Foreign::set_up(options, stop)? else {
+        return Ok(());
+    };
+    let hosts = foreign.hosts.clone();
+    let jobs = if hosts.is_some() {
         1
     } else {
-        options.jobs.get().min(runs.len())
+        options.jobs.get().min(runs)
     };
-    let hosts = foreign.as_ref().map(|foreign| Arc::clone(&foreign.hosts));
     let next = AtomicUsize::new(0);
     let over = CancellationToken::new();
     let (sender, reports) = mpsc::sync_channel(jobs.max(1));
     std::thread::scope(|threads| {
         for _ in 0..jobs {
             let (sender, hosts) = (sender.clone(), hosts.clone());
-            let (runs, next, over) = (&runs, &next, &over);
+            let (run_of, next, over) = (&run_of, &next, &over);
             threads.spawn(move || {
                 while !stop.is_cancelled() && !over.is_cancelled() {
                     let nth = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((scenario, seed)) = runs.get(nth) else {
+                    let Some((scenario, seed)) = run_of(nth) else {
                         return;
                     };
                     let plan = BedPlan {
                         target: options.target.clone(),
                         clock: options.clock,
-                        seed: *seed,
+                        seed,
                         hosts: hosts.clone(),
                     };
                     let report = tried(scenario, &plan, options, stop);
@@ -147,26 +149,26 @@ fn tried(
     report
 }
 
-/// What stands beside a server that is not ours: mocks on fixed ports, on a runtime of their own.
+/// What stands beside a server that is not ours: mocks on fixed ports, on a runtime of their own. Beside our own it is
+/// nothing.
+#[derive(Default)]
 struct Foreign {
-    hosts: Arc<MockHosts>,
+    hosts: Option<Arc<MockHosts>>,
     /// Ends the mocks when dropped.
-    _runtime: tokio::runtime::Runtime,
+    _runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Foreign {
-    fn set_up(options: &SuiteOptions) -> Result<Option<Self>, RunError> {
+    /// None when there was a wish to stop before all was there.
+    fn set_up(options: &SuiteOptions, stop: &CancellationToken) -> Result<Option<Self>, RunError> {
         let Some(url) = &options.target.url else {
-            return Ok(None);
+            return Ok(Some(Self::default()));
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .map_err(|source| RunError::Unreachable {
-                url: url.to_string(),
-                source,
-            })?;
+            .map_err(RunError::Runtime)?;
         // A server that is not ours looks at its own clock: tokens must be of today. With a speed, time goes faster
         // from now on, over all scenarios.
         let seams = Seams {
@@ -179,30 +181,39 @@ impl Foreign {
             &facts(&options.target, url),
             seams,
         ))?;
-        reach(url)?;
+        if !runtime.block_on(reach(url, stop))? {
+            return Ok(None);
+        }
         Ok(Some(Self {
-            hosts: Arc::new(hosts),
-            _runtime: runtime,
+            hosts: Some(Arc::new(hosts)),
+            _runtime: Some(runtime),
         }))
     }
 }
 
-/// Waits until the target listens: it may just have been started.
-fn reach(url: &Url) -> Result<(), RunError> {
+/// Waits until the target listens: it may just have been started. Says whether it does; not when there was a wish to
+/// stop first.
+async fn reach(url: &Url, stop: &CancellationToken) -> Result<bool, RunError> {
     let unreachable = |source| RunError::Unreachable {
         url: url.to_string(),
+        waited: REACH_PAUSE * REACH_TRIES,
         source,
     };
     let addresses = url.socket_addrs(|| None).map_err(unreachable)?;
     let mut last = std::io::Error::other("its name has no address");
     for _ in 0..REACH_TRIES {
         for address in &addresses {
-            match TcpStream::connect_timeout(address, REACH_PAUSE) {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error,
+            match tokio::time::timeout(REACH_PAUSE, TcpStream::connect(address)).await {
+                Ok(Ok(_)) => return Ok(true),
+                Ok(Err(error)) => last = error,
+                Err(elapsed) => last = elapsed.into(),
             }
         }
-        std::thread::sleep(REACH_PAUSE);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(REACH_PAUSE) => {}
+        }
     }
     Err(unreachable(last))
 }

@@ -12,7 +12,7 @@ use super::{explain::Code, problem::Problem, source::Source};
 use crate::suggest::nearest;
 
 /// The ending of a scenario file.
-pub(super) const ENDING: &str = ".tabs.yaml";
+pub(crate) const ENDING: &str = ".tabs.yaml";
 
 /// How large a file may be: the largest scenario we know has 8 kB.
 const BYTES: usize = 1 << 20;
@@ -92,6 +92,7 @@ pub(super) fn plainly(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
         io::ErrorKind::PermissionDenied => "reading it is not allowed".to_owned(),
         io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::Other => error.to_string(),
         kind => kind.to_string(),
     }
 }
@@ -117,6 +118,10 @@ pub(super) fn neighbour(path: &Path) -> Option<String> {
     let stems: Vec<_> = names.iter().map(|name| stem(name)).collect();
     let near = nearest(&stem(&name), stems.iter().map(String::as_str))?;
     let near = &names[stems.iter().position(|stem| stem == near)?];
+    // A link that leads nowhere is there, and still cannot be read.
+    if *near == name {
+        return None;
+    }
     Some(format!("did you mean `{}`?", parent.join(near).display()))
 }
 
@@ -143,8 +148,12 @@ pub(super) fn id(found: &Found) -> String {
 ///
 /// When it cannot be read; what is wrong with what was read is a problem instead.
 pub(super) fn read(path: &Path, id: String) -> io::Result<(Arc<Source>, Option<Problem>)> {
+    if !fs::metadata(path)?.is_file() {
+        // A pipe would be waited for, a device read without end.
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is more, also for what has no length, such as a pipe.
+    // One byte more than allowed tells that there is more, also for what has no length, such as one under `/proc`.
     File::open(path)?.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
     let large = bytes.len() > BYTES;
     if large {

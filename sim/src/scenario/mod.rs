@@ -6,7 +6,7 @@ pub mod claim;
 mod de;
 mod decode;
 pub mod explain;
-mod files;
+pub(crate) mod files;
 mod include;
 pub mod load;
 pub mod located;

@@ -13,6 +13,7 @@ use crate::{
         error::RunError,
         stage::{Flow, Place, Stage},
     },
+    suggest::quoted,
 };
 
 /// Lines around a difference that are shown with it.
@@ -39,7 +40,10 @@ pub(crate) fn judge(stage: &Stage, name: &str, place: &Place) -> Result<Flow, Ru
     if is_writing {
         store::write_waiting(&path, &seen).map_err(io)?;
     }
-    let review = "`polytab snapshot review` shows it and takes it in";
+    let review = format!(
+        "`polytab snapshot review {}` shows it and takes it in",
+        quoted(&path.display().to_string())
+    );
     if accepted.is_none() && is_writing {
         stage.record(Kind::Notice {
             text: format!("snapshot `{name}` is new: {review}"),
@@ -47,13 +51,14 @@ pub(crate) fn judge(stage: &Stage, name: &str, place: &Place) -> Result<Flow, Ru
         return Ok(stage.settle(place, Standing::Met));
     }
     let message = match &accepted {
-        None => format!(
-            "there is no snapshot `{name}`: run once outside a pipeline, then {review} (`{}`)",
-            path.display()
-        ),
+        None => format!("there is no snapshot `{name}`: run once outside a pipeline, then {review}"),
         Some(_) => format!(
-            "what the tabs saw is not what snapshot `{name}` has (`{}`)",
-            path.display()
+            "what the tabs saw is not what snapshot `{name}` has; if it is right now, {}{review}",
+            if is_writing {
+                ""
+            } else {
+                "run once outside a pipeline, then "
+            }
         ),
     };
     let failure = Failure {

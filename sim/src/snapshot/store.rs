@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::scenario::model::Scenario;
+use crate::scenario::{files::ENDING, model::Scenario};
 
 /// Ending of an accepted snapshot.
 const ACCEPTED: &str = "snap";
@@ -111,15 +111,47 @@ pub struct Stored {
     pub is_waiting: bool,
 }
 
-/// The snapshot at a path, or all in a folder, in order.
+/// The snapshots that a path means, in order: one of that name, accepted or waiting; those of a scenario file; or all
+/// in a folder.
 ///
 /// # Errors
 ///
-/// When a folder cannot be read.
+/// When there is no such snapshot, file or folder, or a folder cannot be read.
 pub fn find(path: &Path) -> io::Result<Vec<Stored>> {
     let mut found = BTreeMap::new();
-    search(path, FOLDERS, &mut found)?;
-    Ok(found.into_values().collect())
+    if path.is_dir() {
+        search(path, FOLDERS, &mut found)?;
+        return Ok(found.into_values().collect());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    search(folder, 1, &mut found)?;
+    let is_scenario = path.exists() && name.ends_with(ENDING);
+    let stem = format!("{}.", name.strip_suffix(ENDING).unwrap_or(&name));
+    let one = name.strip_suffix(".new").unwrap_or(&name);
+    let meant: Vec<_> = found
+        .into_values()
+        .filter(|stored| {
+            let found = stored.path.file_name().unwrap_or_default().to_string_lossy();
+            if is_scenario {
+                found.starts_with(&stem)
+            } else {
+                found == one
+            }
+        })
+        .map(|stored| Stored {
+            path: path.with_file_name(stored.path.file_name().unwrap_or_default()),
+            ..stored
+        })
+        .collect();
+    if meant.is_empty() && !is_scenario {
+        let text = "it is no snapshot, no scenario file and no folder of them";
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
+    Ok(meant)
 }
 
 fn search(path: &Path, depth: usize, found: &mut BTreeMap<PathBuf, Stored>) -> io::Result<()> {
@@ -153,6 +185,47 @@ fn stored(found: &mut BTreeMap<PathBuf, Stored>, path: PathBuf) -> &mut Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_is_named_by_its_place_by_what_waits_or_by_its_scenario() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [
+            "a.tabs.yaml",
+            "a.x.snap",
+            "a.x.snap.new",
+            "a.y.snap.new",
+            "ab.x.snap",
+            "b.tabs.yaml",
+        ] {
+            fs::write(at(name), "").unwrap();
+        }
+
+        for (name, meant) in [
+            ("a.x.snap", vec![("a.x.snap", true, true)]),
+            ("a.x.snap.new", vec![("a.x.snap", true, true)]),
+            ("a.y.snap", vec![("a.y.snap", false, true)]),
+            (
+                "a.tabs.yaml",
+                vec![("a.x.snap", true, true), ("a.y.snap", false, true)],
+            ),
+            ("b.tabs.yaml", vec![]),
+        ] {
+            let found = find(&at(name)).unwrap();
+
+            let found: Vec<_> = found
+                .iter()
+                .map(|stored| (stored.path.clone(), stored.is_accepted, stored.is_waiting))
+                .collect();
+            let meant: Vec<_> = meant
+                .into_iter()
+                .map(|(name, old, new)| (at(name), old, new))
+                .collect();
+            assert_eq!(found, meant, "{name}");
+        }
+        assert!(find(&at("c.snap")).is_err());
+        assert!(find(&at("c.tabs.yaml")).is_err());
+    }
 
     #[test]
     fn what_waits_can_be_found_and_accepted() {

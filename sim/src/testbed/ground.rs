@@ -1,7 +1,7 @@
 //! Where a run takes place: mocks, network, clock and the server under test, on the virtual clock, over TCP, or beside
 //! a server that is not ours.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use polytab_mocks::{Mocks, config::MocksConfig};
@@ -113,12 +113,27 @@ pub(super) fn foreign_ground(hosts: &MockHosts, url: &Url, random: &Random) -> G
     }
 }
 
+/// Ports that systems do not give to connections by themselves (Linux: `ip_local_port_range` begins at 32,768), so
+/// that none takes the server's while it is away.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// How many of them are tried.
+const PORT_TRIES: usize = 100;
+
 /// A port of the loopback that was free a moment ago: the server's address must be known before it starts, and stay
 /// the same over its restarts.
 async fn free_port() -> Result<u16, RunError> {
-    let failed = |source| RunError::Port { port: 0, source };
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
-    Ok(listener.local_addr().map_err(failed)?.port())
+    let random = Random::system();
+    let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_TRIES {
+        let nth = random.below("port", u64::from(PORTS.end - PORTS.start));
+        let port = PORTS.start + u16::try_from(nth).unwrap_or(0);
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = error,
+        }
+    }
+    let port = PORTS.start;
+    Err(RunError::Port { port, source: taken })
 }
 
 /// What the mocks must know of this target.
