@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use crate::{secret, world::Who};
+use crate::{order::FaultAction, secret, world::Who};
 
 /// A request.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) json: Option<Map<String, Value>>,
     /// On whose behalf.
     pub(crate) who: Option<Who>,
+    /// The fault that it meets, for services that misbehave in ways of their own.
+    pub(crate) fault: Option<FaultAction>,
 }
 
 impl Call {
@@ -44,6 +46,7 @@ impl Call {
             form: is_form.then(|| pairs(body)),
             json: is_json.then(|| serde_json::from_slice(body).ok()).flatten(),
             who: None,
+            fault: None,
         }
     }
 

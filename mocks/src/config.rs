@@ -45,8 +45,10 @@ pub struct MocksConfig {
     pub stream_queue: usize,
     /// Secrets kept for the search in frames, and unmatched calls kept for the report.
     pub secrets_kept: usize,
-    /// Login sessions, pages and codes kept, each; the oldest go first.
+    /// Login sessions, pages, codes and anonymous callers kept, each; the oldest go first.
     pub logins_kept: usize,
+    /// Backend sessions of one user.
+    pub sessions_per_user: usize,
     /// Largest body of a request taken, in bytes.
     pub body_bytes: usize,
 }
@@ -116,6 +118,7 @@ impl Default for MocksConfig {
             stream_queue: 256,
             secrets_kept: 10_000,
             logins_kept: 10_000,
+            sessions_per_user: 1_000,
             body_bytes: 1 << 20,
         }
     }

@@ -1,7 +1,7 @@
 //! Mock Keycloak, backend services and GitLab over one world: they answer, and refuse, as the real services do; they
 //! misbehave on order; and they remember who asked for what, when.
 
-mod backend;
+pub mod backend;
 mod call;
 pub mod config;
 mod control;

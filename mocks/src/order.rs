@@ -8,6 +8,8 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backend::fault::PollFault;
+
 /// A person known to all three services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,6 +116,9 @@ pub enum FaultAction {
     Reorder,
     /// Open event streams are cut, at once.
     DropStreams,
+    /// A misbehaviour of the backend's own.
+    #[serde(untagged)]
+    Backend(PollFault),
 }
 
 impl fmt::Display for FaultAction {
@@ -128,6 +133,7 @@ impl fmt::Display for FaultAction {
             Self::Empty => f.write_str("empty"),
             Self::Reorder => f.write_str("reorder"),
             Self::DropStreams => f.write_str("drop_streams"),
+            Self::Backend(fault) => fault.fmt(f),
         }
     }
 }
@@ -172,6 +178,10 @@ pub enum Verb {
     Fail,
     /// It runs, but badly.
     Degrade,
+    /// Its user does something in it.
+    Touch,
+    /// It loses its place, and begins anew elsewhere.
+    Evict,
     /// It is to go away.
     Delete,
 }

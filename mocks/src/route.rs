@@ -37,6 +37,14 @@ pub const SESSIONS: &str = "backend.sessions";
 pub const SERVERS: &str = "backend.servers";
 /// Knowledge-graph status.
 pub const GRAPH: &str = "backend.graph";
+/// A new session.
+pub const LAUNCH: &str = "backend.launch";
+/// One session by its name.
+pub const ONE_SESSION: &str = "backend.one_session";
+/// Logs of a session.
+pub const LOGS: &str = "backend.logs";
+/// Whether an image exists.
+pub const IMAGES: &str = "backend.images";
 /// Event stream of a project.
 pub const STREAM: &str = "gitlab.stream";
 /// A project.
@@ -101,6 +109,18 @@ pub const ROUTES: &[Route] = &[
     route(STREAM, "/project/{id}/{eventType}", "event stream of a project"),
     route(PROJECT, "/api/v4/projects/{id}", "a project"),
     route(USER, "/api/v4/user", "the caller"),
+    route(LAUNCH, "/api/data/sessions", "a new session"),
+    route(
+        ONE_SESSION,
+        "/api/data/sessions/{name}",
+        "one session: look, change, delete",
+    ),
+    route(LOGS, "/api/data/sessions/{name}/logs", "logs of a session"),
+    route(
+        IMAGES,
+        "/api/data/sessions/images",
+        "whether a session could have an image",
+    ),
 ];
 
 const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {

@@ -40,7 +40,9 @@ pub(crate) async fn spoil(response: Response, action: FaultAction) -> Response {
         | FaultAction::Delay(_)
         | FaultAction::Hang
         | FaultAction::Reset
-        | FaultAction::DropStreams => response,
+        | FaultAction::DropStreams
+        // The service itself answers so.
+        | FaultAction::Backend(_) => response,
     }
 }
 

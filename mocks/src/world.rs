@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    backend::{graph::Graphs, item::Items},
+    backend::{caller::Strangers, graph::Graphs, items::Items},
     call::Call,
     config::MocksConfig,
     error::ControlError,
@@ -69,6 +69,9 @@ pub(crate) struct World {
     pub(crate) graphs: Graphs,
     /// Whether the V1 route of the backend still exists.
     pub(crate) has_servers: bool,
+    /// Owners without a name.
+    pub(crate) strangers: Strangers,
+    pub(crate) sessions_per_user: usize,
     pub(crate) hub: Hub,
     pub(crate) orders: Orders,
     pub(crate) waiting: BTreeMap<u64, Waiting>,
@@ -100,6 +103,8 @@ impl World {
             sessions: Sessions::new(config.logins_kept),
             graphs: Graphs::default(),
             has_servers: false,
+            strangers: Strangers::new(config.logins_kept),
+            sessions_per_user: config.sessions_per_user,
             hub: Hub::new(config, started.as_second()),
             orders: Orders::default(),
             waiting: BTreeMap::new(),
@@ -164,9 +169,11 @@ impl World {
     /// Adds a user or replaces one; a replaced one keeps its subject.
     pub(crate) fn put_user(&mut self, name: &str, spec: UserSpec) -> Result<(), ControlError> {
         let (random, now) = (self.seams.random.clone(), self.now());
-        let (subject, mut items) = match self.users.remove(name) {
-            Some(old) => (old.subject, old.items),
-            None => (random.uuid(&format!("user/{name}")), Items::new(name)),
+        let (subject, mut items) = if let Some(old) = self.users.remove(name) {
+            (old.subject, old.items)
+        } else {
+            let owner = format!("user/{name}");
+            (random.uuid(&owner), Items::new(&owner, self.sessions_per_user))
         };
         let listed = items.set(&spec.sessions, (&random, now));
         self.secrets.keep("password", &spec.password);

@@ -1,5 +1,6 @@
 //! The control API: everything that can be ordered of the mocks, over HTTP, with errors as problem details (RFC 9457).
 
+mod backend;
 mod journal;
 mod problem;
 mod state;
@@ -49,6 +50,7 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .route("/journal/count", post(journal::count))
         .route("/journal/wait", post(journal::wait))
         .route("/unmatched", get(unmatched))
+        .merge(backend::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())
