@@ -23,6 +23,8 @@ pub struct MocksConfig {
     pub backchannel_logout_url: Option<Url>,
     /// Further clients of the realm.
     pub other_clients: Vec<ClientConfig>,
+    /// The gateway.
+    pub gateway: GatewayConfig,
     /// `aud` of access tokens.
     pub audience: Vec<String>,
     /// Whether a refresh token is good for one refresh only (`revokeRefreshToken`).
@@ -49,6 +51,10 @@ pub struct MocksConfig {
     pub logins_kept: usize,
     /// Backend sessions of one user.
     pub sessions_per_user: usize,
+    /// Alerts kept; the oldest go first.
+    pub alerts_kept: usize,
+    /// Users who may raise alerts.
+    pub admins: Vec<String>,
     /// Largest body of a request taken, in bytes.
     pub body_bytes: usize,
 }
@@ -64,6 +70,51 @@ pub struct ClientConfig {
     pub redirect_uris: Vec<String>,
     /// Where it takes back-channel logouts.
     pub backchannel_logout_url: Option<Url>,
+}
+
+/// Settings of the gateway; the times are those of MOCKS B4.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where browsers reach it.
+    pub url: Url,
+    /// Its client of the realm.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    /// A session ends when it was not used for so long.
+    pub session_idle: Duration,
+    /// A session ends at this age.
+    pub session_max: Duration,
+    /// Access tokens that are good for less than this are refreshed.
+    pub refresh_margin: Duration,
+    /// Time for Keycloak to answer.
+    pub timeout: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            url: Url::parse("https://renku.example.org").expect("a constant URL"),
+            client_id: "renku".to_owned(),
+            client_secret: "gateway-secret-for-tests-only".to_owned(),
+            session_idle: Duration::from_hours(4),
+            session_max: Duration::from_hours(24),
+            refresh_margin: Duration::from_mins(3),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// The gateway as Keycloak knows it.
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            redirect_uris: vec![format!("{}*", self.url)],
+            backchannel_logout_url: None,
+        }
+    }
 }
 
 /// Times of login sessions; the defaults are Keycloak's (`ssoSessionIdleTimeout` and so on).
@@ -106,6 +157,7 @@ impl Default for MocksConfig {
                 .into(),
             backchannel_logout_url: None,
             other_clients: Vec::new(),
+            gateway: GatewayConfig::default(),
             audience: ["renku", "renku-ui", "account"].map(str::to_owned).into(),
             rotation: false,
             lifetimes: Lifetimes::default(),
@@ -119,6 +171,8 @@ impl Default for MocksConfig {
             secrets_kept: 10_000,
             logins_kept: 10_000,
             sessions_per_user: 1_000,
+            alerts_kept: 1_000,
+            admins: vec!["admin".to_owned()],
             body_bytes: 1 << 20,
         }
     }

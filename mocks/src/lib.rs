@@ -8,6 +8,7 @@ mod control;
 pub mod error;
 mod fault;
 mod gate;
+mod gateway;
 mod gitlab;
 mod journal;
 mod json;
@@ -136,6 +137,11 @@ impl Mocks {
     /// GitLab.
     pub fn gitlab(&self) -> Router {
         self.0.service("gitlab", gitlab::router(&self.0))
+    }
+
+    /// The gateway before the backend services.
+    pub fn gateway(&self) -> Router {
+        self.0.service("gateway", gateway::router(self))
     }
 
     /// The control API, for a listener of its own.

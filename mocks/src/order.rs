@@ -162,6 +162,18 @@ pub enum EndHow {
     Backchannel,
 }
 
+/// What of a user's is over at the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// The access token: the next call refreshes it.
+    Access,
+    /// All tokens: calls go on without.
+    Tokens,
+    /// The sessions: cookies name none any more.
+    Sessions,
+}
+
 /// What happens to a backend session next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -45,6 +45,22 @@ pub const ONE_SESSION: &str = "backend.one_session";
 pub const LOGS: &str = "backend.logs";
 /// Whether an image exists.
 pub const IMAGES: &str = "backend.images";
+/// Alerts.
+pub const ALERTS: &str = "backend.alerts";
+/// One alert by its id.
+pub const ALERT: &str = "backend.alert";
+/// The gateway's login.
+pub const GATEWAY_LOGIN: &str = "gateway.login";
+/// Where Keycloak leads back to.
+pub const GATEWAY_CALLBACK: &str = "gateway.callback";
+/// The gateway's logout page.
+pub const GATEWAY_LOGOUT: &str = "gateway.logout";
+/// The way to the account page.
+pub const GATEWAY_PROFILE: &str = "gateway.profile";
+/// Whether the gateway is up.
+pub const GATEWAY_HEALTH: &str = "gateway.health";
+/// Calls of the backend by way of the gateway.
+pub const FORWARD: &str = "gateway.forward";
 /// Event stream of a project.
 pub const STREAM: &str = "gitlab.stream";
 /// A project.
@@ -121,6 +137,22 @@ pub const ROUTES: &[Route] = &[
         "/api/data/sessions/images",
         "whether a session could have an image",
     ),
+    route(ALERTS, "/api/data/alerts", "the user's alerts"),
+    route(ALERT, "/api/data/alerts/{id}", "one alert, to be resolved"),
+    route(
+        GATEWAY_LOGIN,
+        "/api/auth/login",
+        "a new session, and on to Keycloak",
+    ),
+    route(GATEWAY_CALLBACK, "/api/auth/callback", "back from Keycloak"),
+    route(GATEWAY_LOGOUT, "/api/auth/logout", "ends a session, with a page"),
+    route(
+        GATEWAY_PROFILE,
+        "/api/auth/user-profile",
+        "on to the account page",
+    ),
+    route(GATEWAY_HEALTH, "/api/auth/health", "whether the gateway is up"),
+    route(FORWARD, "/api/data/{path}", "the backend, by way of the gateway"),
 ];
 
 const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {
@@ -138,7 +170,7 @@ impl Selector {
         if ROUTES.iter().any(|route| selector.matches(route.name)) {
             return Ok(selector);
         }
-        let services = ["all", "keycloak", "backend", "gitlab"];
+        let services = ["all", "keycloak", "backend", "gitlab", "gateway"];
         let known = ROUTES.iter().map(|route| route.name).chain(services);
         Err(ControlError::UnknownRoute {
             nearest: nearest(name, known),

@@ -8,11 +8,12 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    backend::{caller::Strangers, graph::Graphs, items::Items},
+    backend::{alerts::Alerts, caller::Strangers, graph::Graphs, items::Items},
     call::Call,
     config::MocksConfig,
     error::ControlError,
     fault::Orders,
+    gateway::store::Gateway,
     gitlab::hub::Hub,
     journal::Journal,
     keycloak::{keys, login::IDENTITY, session::Sessions},
@@ -72,6 +73,8 @@ pub(crate) struct World {
     /// Owners without a name.
     pub(crate) strangers: Strangers,
     pub(crate) sessions_per_user: usize,
+    pub(crate) alerts: Alerts,
+    pub(crate) gateway: Gateway,
     pub(crate) hub: Hub,
     pub(crate) orders: Orders,
     pub(crate) waiting: BTreeMap<u64, Waiting>,
@@ -105,6 +108,8 @@ impl World {
             has_servers: false,
             strangers: Strangers::new(config.logins_kept),
             sessions_per_user: config.sessions_per_user,
+            alerts: Alerts::new(config.alerts_kept),
+            gateway: Gateway::new(config),
             hub: Hub::new(config, started.as_second()),
             orders: Orders::default(),
             waiting: BTreeMap::new(),
@@ -244,6 +249,7 @@ impl World {
             })
             .or_else(|| by_sid(call.cookie(IDENTITY)?))
             .or_else(|| self.cookies.get(call.cookie(GATEWAY_COOKIE)?).cloned())
+            .or_else(|| self.gateway.who(call.cookie(GATEWAY_COOKIE)?))
     }
 
     /// Wakes the calls that wait for this on these routes; gives how many.

@@ -198,7 +198,13 @@ impl Course {
             }
             Phase::Asleep => item["status"]["will_delete_at"] = second(after(self.since, pace.delete)),
             Phase::Over(Kind::Job) => item["job_completed_at"] = second(self.since),
-            _ => {}
+            Phase::Ordered
+            | Phase::Unplaced
+            | Phase::Pulling
+            | Phase::Starting { .. }
+            | Phase::Up(_)
+            | Phase::Degraded
+            | Phase::Over(Kind::Interactive) => {}
         }
         if Kind::of(item) == Kind::Interactive {
             item["lastInteraction"] = second(last);

@@ -1,5 +1,6 @@
 //! The backend services behind Renku's gateway: sessions in both versions, knowledge-graph status, alerts.
 
+pub(crate) mod alerts;
 pub(crate) mod caller;
 mod class;
 pub(crate) mod course;
@@ -22,7 +23,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 use serde_json::json;
 
@@ -30,7 +31,7 @@ use self::{caller::Caller, refusal::DataError};
 use crate::{
     Shared,
     call::Call,
-    route::{GRAPH, IMAGES, LAUNCH, LOGS, ONE_SESSION, SERVERS, SESSIONS},
+    route::{ALERT, ALERTS, GRAPH, IMAGES, LAUNCH, LOGS, ONE_SESSION, SERVERS, SESSIONS},
     world::World,
 };
 
@@ -63,6 +64,14 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route(
             "/api/projects/{id}/graph/status",
             shared.gated(GRAPH, get(graph_status)),
+        )
+        .route(
+            "/api/data/alerts",
+            shared.gated(ALERTS, get(alerts::list).post(alerts::raise)),
+        )
+        .route(
+            "/api/data/alerts/{id}",
+            shared.gated(ALERT, patch(alerts::resolve)),
         )
         .method_not_allowed_fallback(no_such_verb)
         .with_state(Arc::clone(shared))

@@ -197,9 +197,9 @@ impl World {
 impl Call {
     /// What goes wrong with the list that is asked for.
     pub(super) fn poll_fault(&self) -> Option<PollFault> {
-        match self.fault? {
-            FaultAction::Backend(fault) => Some(fault),
-            _ => None,
-        }
+        let FaultAction::Backend(fault) = self.fault? else {
+            return None;
+        };
+        Some(fault)
     }
 }

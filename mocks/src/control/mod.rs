@@ -1,6 +1,7 @@
 //! The control API: everything that can be ordered of the mocks, over HTTP, with errors as problem details (RFC 9457).
 
 mod backend;
+mod gateway;
 mod journal;
 mod problem;
 mod state;
@@ -51,6 +52,7 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .route("/journal/wait", post(journal::wait))
         .route("/unmatched", get(unmatched))
         .merge(backend::router())
+        .merge(gateway::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())

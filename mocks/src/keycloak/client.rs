@@ -11,7 +11,7 @@ use crate::{
 const INVALID: &str = "Invalid client or Invalid client credentials";
 
 impl MocksConfig {
-    /// All clients of the realm, the server's first.
+    /// All clients of the realm, the server's first, the gateway's last.
     pub(super) fn clients(&self) -> impl Iterator<Item = ClientConfig> {
         let own = ClientConfig {
             client_id: self.client_id.clone(),
@@ -19,7 +19,9 @@ impl MocksConfig {
             redirect_uris: self.redirect_uris.clone(),
             backchannel_logout_url: self.backchannel_logout_url.clone(),
         };
-        std::iter::once(own).chain(self.other_clients.iter().cloned())
+        std::iter::once(own)
+            .chain(self.other_clients.iter().cloned())
+            .chain([self.gateway.client()])
     }
 
     /// The client of that id.

@@ -133,7 +133,7 @@ fn error_page(status: StatusCode, text: &str) -> Response {
 }
 
 /// Text as it may stand in HTML, attributes too.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

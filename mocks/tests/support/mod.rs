@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod schema;
+pub(crate) mod stage;
 
 use axum::{Router, body::Body};
 use http::{HeaderMap, Request, StatusCode, header};
