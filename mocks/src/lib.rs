@@ -1,5 +1,5 @@
-//! Mock Keycloak, backend services and GitLab over one world: they answer, and refuse, as the real services do; they
-//! misbehave on order; and they remember who asked for what, when.
+//! Mock Keycloak, backend services with their gateway, and GitLab over one world: they answer, and refuse, as the real
+//! services do; they misbehave on order; and they remember who asked for what, when.
 
 pub mod backend;
 mod call;
@@ -52,7 +52,7 @@ use crate::{
     world::{Wait, Who, World},
 };
 
-/// The three mocks over one world. Clones are handles to the same.
+/// The mocks over one world. Clones are handles to the same.
 #[derive(Clone, Debug)]
 pub struct Mocks(Arc<Shared>);
 
@@ -129,7 +129,7 @@ impl Mocks {
         self.0.service("keycloak", keycloak::router(&self.0))
     }
 
-    /// The backend services behind their gateway.
+    /// The backend services, as the gateway meets them.
     pub fn backend(&self) -> Router {
         self.0.service("backend", backend::router(&self.0))
     }

@@ -275,6 +275,11 @@ async fn every_order_about_sessions_can_be_given_by_http() {
         ("/faults", json!({"route": "backend", "do": "stael"}), 400),
         ("/sessions", json!({"user": "ada", "name": "ada-1"}), 422),
         ("/sessions", json!({"user": "ada", "name": "A b"}), 422),
+        (
+            "/sessions",
+            json!({"user": "ada", "name": "ada-2", "trouble": "image_pull_error", "item": [1]}),
+            422,
+        ),
         ("/sessions", json!({"user": "nobody", "name": "ada-2"}), 404),
         (
             "/sessions",

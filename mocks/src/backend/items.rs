@@ -155,6 +155,7 @@ impl Items {
         let purpose = format!("{}/launch", self.owner);
         let mut item = complete_item(launch.name, &|| ulid(random, &purpose), now);
         lay_over(&mut item, launch.partial);
+        item["name"] = launch.name.into();
         let kind = Kind::of(&item);
         if let (Kind::Job, Some(fields)) = (kind, item.as_object_mut()) {
             // Nobody interacts with a job.
@@ -175,6 +176,13 @@ impl Items {
     pub(crate) fn using(&self, now: Timestamp) -> usize {
         let operators = self.list.iter().filter_map(|session| session.operator(now));
         operators.filter(|operator| operator.uses_quota()).count()
+    }
+
+    /// How many sessions more could be launched.
+    pub(crate) fn room(&self, now: Timestamp) -> usize {
+        let free = self.limit.saturating_sub(self.list(now).len());
+        let quota = self.quota.map(|quota| quota.saturating_sub(self.using(now)));
+        quota.map_or(free, |quota| quota.min(free))
     }
 
     /// Whether one session more may use resources.

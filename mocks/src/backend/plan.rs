@@ -1,6 +1,6 @@
 //! What can be ordered of lives of backend sessions: one, or many that have something in common (MOCKS B2).
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use polytab_seams::random::Random;
@@ -117,36 +117,21 @@ impl Mocks {
     ///
     /// When there is no such user, the name is taken or cannot be, or there is no room.
     pub fn launch(&self, order: &LaunchOrder) -> Result<Value, ControlError> {
-        let mut world = self.0.world();
-        let (random, now) = (world.seams.random.clone(), world.now());
-        let items = &mut world.user_mut(&order.user)?.items;
-        let mut partial = order.item.clone();
-        if order.trouble == Trouble::ImagePullError && partial.get("image").is_none() {
-            partial["image"] = MISSING_IMAGE.into();
-        }
-        let launch = Launch {
-            name: &order.name,
-            partial: &partial,
-            trouble: order.trouble,
-            pace: &order.pace,
-        };
-        launched(items, &launch, (&random, now))
+        self.0.world().launch(order)
     }
 
     /// Launches backend sessions that have something in common; gives their names.
     ///
     /// # Errors
     ///
-    /// When there is no such user, or no room for all of them. Those before the first that had none are launched.
+    /// When there is no such user, or no room for all of them.
     pub fn plan(&self, order: &PlanOrder) -> Result<Vec<String>, ControlError> {
         let (usual, trouble) = order.preset.meaning();
         let count = order.count.unwrap_or(usual);
-        let names = self
-            .0
-            .world()
-            .free_names(&order.user, order.preset.name(), 1..=count)?;
+        let mut world = self.0.world();
+        let names = world.free_names(&order.user, order.preset.name(), count)?;
         for name in &names {
-            self.launch(&LaunchOrder {
+            world.launch(&LaunchOrder {
                 user: order.user.clone(),
                 name: name.clone(),
                 trouble,
@@ -155,7 +140,7 @@ impl Mocks {
             })?;
         }
         if order.preset == Preset::Quota {
-            self.0.world().use_up_quota(&order.user)?;
+            world.use_up_quota(&order.user)?;
         }
         Ok(names)
     }
@@ -207,18 +192,35 @@ fn launched(
 }
 
 impl World {
-    /// Names that begin so and are not taken, as many as there are numbers.
-    fn free_names(
-        &self,
-        user: &str,
-        start: &str,
-        numbers: RangeInclusive<usize>,
-    ) -> Result<Vec<String>, ControlError> {
-        let items = &self.user(user)?.items;
-        let count = numbers.clone().count().min(self.sessions_per_user + 1);
-        let free = (*numbers.start()..)
+    fn launch(&mut self, order: &LaunchOrder) -> Result<Value, ControlError> {
+        let (random, now) = (self.seams.random.clone(), self.now());
+        let items = &mut self.user_mut(&order.user)?.items;
+        let mut partial = order.item.clone();
+        if order.trouble == Trouble::ImagePullError && partial.is_object() && partial.get("image").is_none() {
+            partial["image"] = MISSING_IMAGE.into();
+        }
+        let launch = Launch {
+            name: &order.name,
+            partial: &partial,
+            trouble: order.trouble,
+            pace: &order.pace,
+        };
+        launched(items, &launch, (&random, now))
+    }
+
+    /// So many names that begin so and are not taken, if there is room for as many sessions.
+    fn free_names(&self, user: &str, start: &str, count: usize) -> Result<Vec<String>, ControlError> {
+        let (items, now) = (&self.user(user)?.items, self.now());
+        if items.room(now) < count {
+            return Err(ControlError::BadValue {
+                what: "with what the user may have, the number of further backend sessions",
+                value: count.to_string(),
+                nearest: None,
+            });
+        }
+        let free = (1_usize..)
             .map(|number| format!("{start}-{number}"))
-            .filter(|name| items.get(name, self.now()).is_none());
+            .filter(|name| items.get(name, now).is_none());
         Ok(free.take(count).collect())
     }
 
