@@ -28,6 +28,8 @@ pub struct MocksConfig {
     pub quirks: Quirks,
     /// Name and password of the administrator, who signs in at the realm `master`.
     pub admin: (String, String),
+    /// The gateway.
+    pub gateway: GatewayConfig,
     /// How many times as fast as scenario time the clock goes; the mocks' own waits are divided by it.
     pub speed: u32,
     /// Time between two heart-beat comments on an event stream.
@@ -46,10 +48,62 @@ pub struct MocksConfig {
     pub gitlab_rate_limit: Option<RateLimit>,
     /// Secrets kept for the search in frames, and unmatched calls kept for the report.
     pub secrets_kept: usize,
-    /// Login sessions, pages and codes kept, each; the oldest go first.
+    /// Login sessions, pages, codes and anonymous callers kept, each; the oldest go first.
     pub logins_kept: usize,
+    /// Backend sessions of one user.
+    pub sessions_per_user: usize,
+    /// Alerts kept; the oldest go first.
+    pub alerts_kept: usize,
+    /// Users who may raise alerts.
+    pub admins: Vec<String>,
     /// Largest body of a request taken, in bytes.
     pub body_bytes: usize,
+}
+
+/// Settings of the gateway; the times are those of MOCKS B4.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where browsers reach it.
+    pub url: Url,
+    /// Its client of the realm.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    /// A session ends when it was not used for so long.
+    pub session_idle: Duration,
+    /// A session ends at this age.
+    pub session_max: Duration,
+    /// Access tokens that are good for less than this are refreshed.
+    pub refresh_margin: Duration,
+    /// Time for Keycloak to answer.
+    pub timeout: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            url: Url::parse("https://renku.example.org").expect("a constant URL"),
+            client_id: "renku".to_owned(),
+            client_secret: "gateway-secret-for-tests-only".to_owned(),
+            session_idle: Duration::from_hours(4),
+            session_max: Duration::from_hours(24),
+            refresh_margin: Duration::from_mins(3),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// The gateway as Keycloak knows it.
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            client_id: self.client_id.clone(),
+            secret: Some(self.client_secret.clone()),
+            redirect_uris: vec![format!("{}*", self.url)],
+            audience: ["renku", "account"].map(str::to_owned).into(),
+            ..ClientConfig::default()
+        }
+    }
 }
 
 impl Default for MocksConfig {
@@ -72,6 +126,7 @@ impl Default for MocksConfig {
             settings: RealmSettings::default(),
             quirks: Quirks::default(),
             admin: ("admin".to_owned(), "password-of-admin".to_owned()),
+            gateway: GatewayConfig::default(),
             speed: 1,
             heartbeat: Duration::from_secs(15),
             retry: Duration::from_secs(3),
@@ -82,6 +137,9 @@ impl Default for MocksConfig {
             gitlab_rate_limit: None,
             secrets_kept: 10_000,
             logins_kept: 10_000,
+            sessions_per_user: 1_000,
+            alerts_kept: 1_000,
+            admins: vec!["admin".to_owned()],
             body_bytes: 1 << 20,
         }
     }

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    backend::fault::PollFault,
     error::ControlError,
     gitlab::fault::GitlabFault,
     order::{FaultAction, FaultOrder, HoldOrder, UnusedFault},
@@ -66,8 +67,9 @@ impl Orders {
                 nearest: Some(STREAM.to_owned()),
             });
         }
-        // Streams are cut by rounds: without a number or a time it is this one round.
-        let one_round = order.action == FaultAction::DropStreams && order.duration.is_none();
+        // Streams are cut by rounds, and a flicker is one: without a number or a time it is this one round.
+        let goes_by_rounds = [FaultAction::DropStreams, FaultAction::Backend(PollFault::Flicker)];
+        let one_round = goes_by_rounds.contains(&order.action) && order.duration.is_none();
         self.next += 1;
         self.armed.push(Armed {
             id: self.next,

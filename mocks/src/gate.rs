@@ -71,6 +71,7 @@ impl Gate {
         if let Some(firing) = firing {
             world.fired(firing, self.route);
         }
+        call.fault = firing.map(|firing| firing.action);
         let kind = match firing.map(|firing| firing.action) {
             Some(FaultAction::Hang) => Some(Wait::Hung),
             _ => world.orders.holds(self.route, user).then_some(Wait::Held),
@@ -231,7 +232,9 @@ impl World {
         let of_service = ROUTES
             .iter()
             .filter(|known| route::service(known.name) == service);
+        // Of several routes on one path the first is meant.
         let nearest = of_service
+            .rev()
             .map(|known| (strsim::jaro(&path, known.path), known.name))
             .max_by(|(left, _), (right, _)| left.total_cmp(right));
         if self.unmatched.len() < limit {

@@ -1,13 +1,14 @@
-//! Mock Keycloak, backend services and GitLab over one world: they answer, and refuse, as the real services do; they
-//! misbehave on order; and they remember who asked for what, when.
+//! Mock Keycloak, backend services with their gateway, and GitLab over one world: they answer, and refuse, as the real
+//! services do; they misbehave on order; and they remember who asked for what, when.
 
-mod backend;
+pub mod backend;
 mod call;
 pub mod config;
 mod control;
 pub mod error;
 mod fault;
 mod gate;
+mod gateway;
 pub mod gitlab;
 mod journal;
 mod json;
@@ -52,7 +53,7 @@ use crate::{
     world::{Wait, Who, World},
 };
 
-/// The three mocks over one world. Clones are handles to the same.
+/// The mocks over one world. Clones are handles to the same.
 #[derive(Clone, Debug)]
 pub struct Mocks(Arc<Shared>);
 
@@ -130,7 +131,7 @@ impl Mocks {
         self.0.service("keycloak", keycloak::router(&self.0))
     }
 
-    /// The backend services behind their gateway.
+    /// The backend services, as the gateway meets them.
     pub fn backend(&self) -> Router {
         self.0.service("backend", backend::router(&self.0))
     }
@@ -138,6 +139,11 @@ impl Mocks {
     /// GitLab.
     pub fn gitlab(&self) -> Router {
         self.0.service("gitlab", gitlab::router(&self.0))
+    }
+
+    /// The gateway before the backend services.
+    pub fn gateway(&self) -> Router {
+        self.0.service("gateway", gateway::router(self))
     }
 
     /// The control API, for a listener of its own.

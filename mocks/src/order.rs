@@ -8,8 +8,8 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::gitlab::fault::GitlabFault;
 pub use crate::keycloak::fault::{Claim, KeycloakFault};
+use crate::{backend::fault::PollFault, gitlab::fault::GitlabFault};
 
 /// A person known to all three services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +120,8 @@ pub enum FaultAction {
     Keycloak(KeycloakFault),
     /// An event stream misbehaves as only event streams can; it counts events, not calls.
     Gitlab(GitlabFault),
+    /// A misbehaviour of the backend's own.
+    Backend(PollFault),
 }
 
 impl fmt::Display for FaultAction {
@@ -136,6 +138,7 @@ impl fmt::Display for FaultAction {
             Self::DropStreams => f.write_str("drop_streams"),
             Self::Keycloak(fault) => fault.fmt(f),
             Self::Gitlab(fault) => fault.fmt(f),
+            Self::Backend(fault) => fault.fmt(f),
         }
     }
 }
@@ -164,6 +167,18 @@ pub enum EndHow {
     Backchannel,
 }
 
+/// What of a user's is over at the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// The access token: the next call refreshes it.
+    Access,
+    /// All tokens: calls go on without.
+    Tokens,
+    /// The sessions: cookies name none any more.
+    Sessions,
+}
+
 /// What happens to a backend session next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +195,10 @@ pub enum Verb {
     Fail,
     /// It runs, but badly.
     Degrade,
+    /// Its user does something in it.
+    Touch,
+    /// It loses its place, and begins anew elsewhere.
+    Evict,
     /// It is to go away.
     Delete,
 }

@@ -45,6 +45,30 @@ pub const SESSIONS: &str = "backend.sessions";
 pub const SERVERS: &str = "backend.servers";
 /// Knowledge-graph status.
 pub const GRAPH: &str = "backend.graph";
+/// A new session.
+pub const LAUNCH: &str = "backend.launch";
+/// One session by its name.
+pub const ONE_SESSION: &str = "backend.one_session";
+/// Logs of a session.
+pub const LOGS: &str = "backend.logs";
+/// Whether an image exists.
+pub const IMAGES: &str = "backend.images";
+/// Alerts.
+pub const ALERTS: &str = "backend.alerts";
+/// One alert by its id.
+pub const ALERT: &str = "backend.alert";
+/// The gateway's login.
+pub const GATEWAY_LOGIN: &str = "gateway.login";
+/// Where Keycloak leads back to.
+pub const GATEWAY_CALLBACK: &str = "gateway.callback";
+/// The gateway's logout page.
+pub const GATEWAY_LOGOUT: &str = "gateway.logout";
+/// The way to the account page.
+pub const GATEWAY_PROFILE: &str = "gateway.profile";
+/// Whether the gateway is up.
+pub const GATEWAY_HEALTH: &str = "gateway.health";
+/// Calls of the backend by way of the gateway.
+pub const FORWARD: &str = "gateway.forward";
 /// Event stream of a project.
 pub const STREAM: &str = "gitlab.stream";
 /// A project.
@@ -155,6 +179,34 @@ pub const ROUTES: &[Route] = &[
         "/api/v4/projects/{id}/merge_requests",
         "merge requests of a project",
     ),
+    route(LAUNCH, "/api/data/sessions", "a new session"),
+    route(
+        ONE_SESSION,
+        "/api/data/sessions/{name}",
+        "one session: look, change, delete",
+    ),
+    route(LOGS, "/api/data/sessions/{name}/logs", "logs of a session"),
+    route(
+        IMAGES,
+        "/api/data/sessions/images",
+        "whether a session could have an image",
+    ),
+    route(ALERTS, "/api/data/alerts", "the user's alerts"),
+    route(ALERT, "/api/data/alerts/{id}", "one alert, to be resolved"),
+    route(
+        GATEWAY_LOGIN,
+        "/api/auth/login",
+        "a new session, and on to Keycloak",
+    ),
+    route(GATEWAY_CALLBACK, "/api/auth/callback", "back from Keycloak"),
+    route(GATEWAY_LOGOUT, "/api/auth/logout", "ends a session, with a page"),
+    route(
+        GATEWAY_PROFILE,
+        "/api/auth/user-profile",
+        "on to the account page",
+    ),
+    route(GATEWAY_HEALTH, "/api/auth/health", "whether the gateway is up"),
+    route(FORWARD, "/api/data/{path}", "the backend, by way of the gateway"),
 ];
 
 const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {
@@ -172,7 +224,7 @@ impl Selector {
         if ROUTES.iter().any(|route| selector.matches(route.name)) {
             return Ok(selector);
         }
-        let services = ["all", "keycloak", "backend", "gitlab"];
+        let services = ["all", "keycloak", "backend", "gitlab", "gateway"];
         let known = ROUTES.iter().map(|route| route.name).chain(services);
         Err(ControlError::UnknownRoute {
             nearest: nearest(name, known),

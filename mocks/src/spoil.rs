@@ -41,8 +41,10 @@ pub(crate) async fn spoil(response: Response, action: FaultAction) -> Response {
         | FaultAction::Hang
         | FaultAction::Reset
         | FaultAction::DropStreams
+        // The service itself answers so.
         | FaultAction::Keycloak(_)
-        | FaultAction::Gitlab(_) => response,
+        | FaultAction::Gitlab(_)
+        | FaultAction::Backend(_) => response,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The mocks as a process of their own: four listeners, one line when they are ready, a clean stop.
+//! The mocks as a process of their own: five listeners, one line when they are ready, a clean stop.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -13,7 +13,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{Mocks, config::MocksConfig, order::UserSpec};
+use crate::{
+    Mocks,
+    config::{GatewayConfig, MocksConfig},
+    order::UserSpec,
+};
 
 /// Connections of one mock at once; a process has 20,000 descriptors on common systems.
 const CONNECTIONS: usize = 4096;
@@ -38,6 +42,9 @@ pub struct Options {
     /// Port of the control API.
     #[arg(long, default_value_t = 7084, env = "POLYTAB_MOCK_CONTROL_PORT")]
     pub control_port: u16,
+    /// Port of the gateway.
+    #[arg(long, default_value_t = 7085, env = "POLYTAB_MOCK_GATEWAY_PORT")]
+    pub gateway_port: u16,
     /// Users known from the start; the password of `ada` is `password-of-ada`. Further ones: `PUT /users/{name}`.
     #[arg(long = "user", value_name = "NAME", default_values = ["ada", "bob"], env = "POLYTAB_MOCK_USERS", value_delimiter = ',')]
     pub users: Vec<String>,
@@ -60,7 +67,7 @@ pub struct Options {
 pub struct Standalone {
     mocks: Mocks,
     listeners: Vec<TcpListener>,
-    urls: [String; 4],
+    urls: [String; 5],
 }
 
 impl Standalone {
@@ -72,13 +79,14 @@ impl Standalone {
     ///
     /// # Panics
     ///
-    /// Never: four ports give four URLs.
+    /// Never: five ports give five URLs.
     pub async fn bind(options: &Options) -> anyhow::Result<Self> {
         let ports = [
             options.keycloak_port,
             options.backend_port,
             options.gitlab_port,
             options.control_port,
+            options.gateway_port,
         ];
         let mut listeners = Vec::new();
         let mut urls = Vec::new();
@@ -89,13 +97,17 @@ impl Standalone {
             urls.push(format!("http://{}", listener.local_addr()?));
             listeners.push(listener);
         }
-        let urls: [String; 4] = urls.try_into().expect("four ports give four URLs");
+        let urls: [String; 5] = urls.try_into().expect("five ports give five URLs");
         let mut seams = Seams::system();
         if let Some(seed) = options.seed {
             seams.random = Random::seeded(seed);
         }
         let mut config = MocksConfig {
             keycloak_url: Url::parse(&urls[0])?,
+            gateway: GatewayConfig {
+                url: Url::parse(&urls[4])?,
+                ..GatewayConfig::default()
+            },
             ..MocksConfig::default()
         };
         config
@@ -123,24 +135,27 @@ impl Standalone {
 
     /// What whoever started the process waits for: one line, for people.
     pub fn ready_line(&self) -> String {
-        let [keycloak, backend, gitlab, control] = &self.urls;
-        format!("ready: keycloak {keycloak}, backend {backend}, gitlab {gitlab}, control {control}")
+        let [keycloak, backend, gitlab, control, gateway] = &self.urls;
+        format!(
+            "ready: keycloak {keycloak}, backend {backend}, gitlab {gitlab}, control {control}, gateway {gateway}"
+        )
     }
 
     /// The same for machines: one line of JSON.
     pub fn ready_json(&self) -> String {
-        let [keycloak, backend, gitlab, control] = &self.urls;
+        let [keycloak, backend, gitlab, control, gateway] = &self.urls;
         let issuer = self.mocks.0.config.issuer();
         json!({
             "type": "ready", "issuer": issuer,
             "keycloak": keycloak, "backend": backend, "gitlab": gitlab, "control": control,
+            "gateway": gateway,
         })
         .to_string()
     }
 
     /// What a server must be told: issuer, backend, GitLab.
     pub fn settings(&self) -> [String; 3] {
-        let [_, backend, gitlab, _] = &self.urls;
+        let [_, backend, gitlab, ..] = &self.urls;
         [
             self.mocks.0.config.issuer(),
             format!("{backend}/api"),
@@ -160,6 +175,7 @@ impl Standalone {
             self.mocks.backend(),
             self.mocks.gitlab(),
             self.mocks.control(),
+            self.mocks.gateway(),
         ];
         let mut tasks = JoinSet::new();
         for (listener, router) in self.listeners.into_iter().zip(routers) {

@@ -12,11 +12,12 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::{
-    backend::{graph::Graphs, item::Items},
+    backend::{alerts::Alerts, caller::Strangers, graph::Graphs, items::Items},
     call::Call,
     config::MocksConfig,
     error::ControlError,
     fault::Orders,
+    gateway::store::Gateway,
     gitlab::{Kept, hub::Hub},
     journal::Journal,
     keycloak::{
@@ -69,12 +70,12 @@ pub(crate) struct Account {
 }
 
 impl User {
-    /// A person who is known to the services by `key`.
-    pub(crate) fn new(key: &str, spec: UserSpec, (subject, account): (String, Account)) -> Self {
+    /// A person with an account.
+    pub(crate) fn new(items: Items, spec: UserSpec, (subject, account): (String, Account)) -> Self {
         Self {
             spec,
             subject,
-            items: Items::new(key),
+            items,
             account,
         }
     }
@@ -141,6 +142,11 @@ pub(crate) struct World {
     pub(crate) graphs: Graphs,
     /// Whether the V1 route of the backend still exists.
     pub(crate) has_servers: bool,
+    /// Owners without a name.
+    pub(crate) strangers: Strangers,
+    pub(crate) sessions_per_user: usize,
+    pub(crate) alerts: Alerts,
+    pub(crate) gateway: Gateway,
     pub(crate) hub: Hub,
     pub(crate) gitlab: Kept,
     pub(crate) orders: Orders,
@@ -180,6 +186,10 @@ impl World {
             keycloak_skew: SignedDuration::ZERO,
             graphs: Graphs::default(),
             has_servers: false,
+            strangers: Strangers::new(config.logins_kept),
+            sessions_per_user: config.sessions_per_user,
+            alerts: Alerts::new(config.alerts_kept),
+            gateway: Gateway::new(config),
             hub: Hub::new(config, started.as_second()),
             gitlab: Kept::new(config),
             orders: Orders::default(),
@@ -205,9 +215,10 @@ impl World {
             ..UserSpec::default()
         };
         self.secrets.keep("password", password);
-        let subject = self.seams.random.uuid(&format!("user/{key}"));
-        self.users
-            .insert(key.clone(), User::new(&key, spec, (subject, account)));
+        let owner = format!("user/{key}");
+        let items = Items::new(&owner, self.sessions_per_user);
+        let subject = self.seams.random.uuid(&owner);
+        self.users.insert(key, User::new(items, spec, (subject, account)));
     }
 
     /// Starts over. Open streams and waiting calls end; the observer stays.
@@ -264,8 +275,9 @@ impl World {
         let mut user = if let Some(old) = self.users.remove(name) {
             User { spec, ..old }
         } else {
-            let account = Account::new(&self.main_realm, name, now);
-            User::new(name, spec, (random.uuid(&format!("user/{name}")), account))
+            let (owner, account) = (format!("user/{name}"), Account::new(&self.main_realm, name, now));
+            let items = Items::new(&owner, self.sessions_per_user);
+            User::new(items, spec, (random.uuid(&owner), account))
         };
         let listed = user.items.set(&user.spec.sessions, (&random, now));
         self.secrets.keep("password", &user.spec.password);
@@ -343,6 +355,7 @@ impl World {
             })
             .or_else(|| by_sid(call.cookie(IDENTITY)?))
             .or_else(|| self.cookies.get(call.cookie(GATEWAY_COOKIE)?).cloned())
+            .or_else(|| self.gateway.who(call.cookie(GATEWAY_COOKIE)?))
     }
 
     /// Wakes the calls that wait for this on these routes; gives how many.

@@ -510,6 +510,8 @@ fn serve_says_where_everything_is_and_stops_when_asked() {
         "0",
         "--control-port",
         "0",
+        "--gateway-port",
+        "0",
     ];
     let mut child = polytab()
         .arg("serve")

@@ -1,8 +1,20 @@
-//! The backend services behind Renku's gateway: sessions in both versions, and knowledge-graph status.
+//! The backend services behind Renku's gateway: sessions in both versions, knowledge-graph status, alerts.
 
+pub(crate) mod alerts;
+pub(crate) mod caller;
+mod class;
+pub(crate) mod course;
+pub mod fault;
 pub(crate) mod graph;
 pub(crate) mod item;
+pub(crate) mod items;
 pub(crate) mod life;
+pub(crate) mod name;
+pub mod pace;
+pub mod plan;
+pub(crate) mod refusal;
+mod request;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -11,58 +23,74 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, patch, post},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::{caller::Caller, refusal::DataError};
 use crate::{
     Shared,
     call::Call,
-    route::{GRAPH, SERVERS, SESSIONS},
-    world::{GATEWAY_COOKIE, World},
+    route::{ALERT, ALERTS, GRAPH, IMAGES, LAUNCH, LOGS, ONE_SESSION, SERVERS, SESSIONS},
+    world::World,
 };
 
-/// What the data service takes in `aud` (MOCKS K7).
-const AUDIENCES: [&str; 4] = ["renku", "renku-ui", "renku-cli", "swagger"];
-
-type Answer = (State<Arc<Shared>>, Extension<Arc<Call>>);
+type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 
 /// The routes of the backend.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    let launch = shared.gated(LAUNCH, post(sessions::launch));
     Router::new()
-        .route("/api/data/sessions", shared.gated(SESSIONS, get(sessions)))
+        .route(
+            "/api/data/sessions",
+            shared.gated(SESSIONS, get(sessions::list)).merge(launch),
+        )
+        .route(
+            "/api/data/sessions/images",
+            shared.gated(IMAGES, get(sessions::image)),
+        )
+        .route(
+            "/api/data/sessions/{name}",
+            shared.gated(
+                ONE_SESSION,
+                get(sessions::one).patch(sessions::patch).delete(sessions::delete),
+            ),
+        )
+        .route(
+            "/api/data/sessions/{name}/logs",
+            shared.gated(LOGS, get(sessions::logs)),
+        )
         .route("/api/notebooks/servers", shared.gated(SERVERS, get(servers)))
         .route(
             "/api/projects/{id}/graph/status",
             shared.gated(GRAPH, get(graph_status)),
         )
+        .route(
+            "/api/data/alerts",
+            shared.gated(ALERTS, get(alerts::list).post(alerts::raise)),
+        )
+        .route(
+            "/api/data/alerts/{id}",
+            shared.gated(ALERT, patch(alerts::resolve)),
+        )
+        .method_not_allowed_fallback(no_such_verb)
         .with_state(Arc::clone(shared))
 }
 
-/// `GET /api/data/sessions`: never refuses a list; a caller it does not know is anonymous and owns none.
-async fn sessions((State(shared), Extension(call)): Answer) -> Response {
-    let kind = call.query("session_type");
-    if kind.is_some_and(|kind| !["interactive", "non-interactive"].contains(&kind)) {
-        return data_error(422, "The validation failed");
-    }
-    let world = shared.world();
-    let list: Vec<&Value> = caller(&world, &shared, &call)
-        .and_then(|name| world.users.get(&name))
-        .map(|user| user.items.list(kind).collect())
-        .unwrap_or_default();
-    Json(list).into_response()
-}
-
 /// `GET /api/notebooks/servers`: gone, unless a scenario wants it back.
-async fn servers((State(shared), Extension(call)): Answer) -> Response {
-    let world = shared.world();
+async fn servers((State(shared), Extension(call)): Asked) -> Result<Response, DataError> {
+    let mut world = shared.world();
     if !world.has_servers {
-        return data_error(404, "Requested URL /api/data/notebooks/servers not found");
+        let message = "Requested URL /api/data/notebooks/servers not found";
+        return Err(DataError::new(404, message));
     }
-    let servers = caller(&world, &shared, &call)
-        .and_then(|name| world.users.get(&name))
-        .map_or_else(|| json!({}), |user| user.items.servers());
-    Json(json!({ "servers": servers })).into_response()
+    let caller = world.caller(&shared, &call);
+    let random = world.seams.random.clone();
+    let servers = world.owned_mut(&caller).map_or_else(
+        || json!({}),
+        |items| items.poll_servers(call.poll_fault(), &random),
+    );
+    Ok(Json(json!({ "servers": servers })).into_response())
 }
 
 /// `GET /api/projects/{id}/graph/status`: of public projects, and of those that the caller may see.
@@ -72,7 +100,10 @@ async fn graph_status(
     Path(id): Path<String>,
 ) -> Response {
     let world = shared.world();
-    let caller = caller(&world, &shared, &call);
+    let caller = match world.caller(&shared, &call) {
+        Caller::User(name) => Some(name),
+        Caller::Anonymous(_) => None,
+    };
     if caller.is_none() && call.bearer().is_some() {
         return graph_error(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
@@ -96,25 +127,9 @@ impl World {
     }
 }
 
-/// The user that a call is made by: by token, else by the gateway's cookie. A session that is over goes unnoticed, as
-/// only signature and times are looked at.
-fn caller(world: &World, shared: &Shared, call: &Call) -> Option<String> {
-    let Some(token) = call.bearer() else {
-        let who = world.cookies.get(call.cookie(GATEWAY_COOKIE)?)?;
-        return Some(who.user.clone());
-    };
-    let claims = world.access(&shared.keys, token)?;
-    let is_for_us = AUDIENCES.iter().any(|wanted| claims.is_for(wanted));
-    is_for_us.then(|| world.user_of(&claims)).flatten()
-}
-
-fn data_error(status: u16, message: &str) -> Response {
-    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (
-        code,
-        Json(json!({"error": {"code": 1000 + status, "message": message}})),
-    )
-        .into_response()
+/// The path is there, the verb is not.
+async fn no_such_verb() -> DataError {
+    DataError::new(405, "Method not allowed")
 }
 
 fn graph_error(status: StatusCode, message: &str) -> Response {

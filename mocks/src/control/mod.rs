@@ -1,5 +1,7 @@
 //! The control API: everything that can be ordered of the mocks, over HTTP, with errors as problem details (RFC 9457).
 
+mod backend;
+mod gateway;
 mod gitlab;
 mod journal;
 mod keycloak;
@@ -55,6 +57,8 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .route("/unmatched", get(unmatched))
         .merge(keycloak::router())
         .merge(gitlab::routes())
+        .merge(backend::router())
+        .merge(gateway::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())

@@ -83,7 +83,8 @@ fn users(world: &World) -> String {
     let rows = world.users.iter().map(|(name, user)| {
         let sessions: Vec<_> = user
             .items
-            .list(None)
+            .list(world.now())
+            .iter()
             .map(|item| {
                 let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
                 format!("{} ({})", text(&item["name"]), text(&item["status"]["state"]))

@@ -30,7 +30,7 @@ fn users(world: &World) -> BTreeMap<&str, Value> {
             "access_token": user.spec.access_token.map(|life| format!("{:#}", jiff::SignedDuration::try_from(life).unwrap_or_default())),
             "refresh": user.spec.refresh,
             "projects": user.spec.projects,
-            "sessions": user.items.list(None).collect::<Vec<_>>(),
+            "sessions": user.items.list(world.now()),
             "servers": user.items.servers(),
         })
     };

@@ -41,7 +41,8 @@ impl Realm {
     /// All realms at the start: the one of the configuration, and `master`.
     pub(crate) fn all(config: &MocksConfig, keys: &Keys) -> BTreeMap<String, Self> {
         let own = std::iter::once(&config.client).chain(&config.other_clients);
-        let own = Self::new(config, (&config.realm, Ring::new(keys, 0)), own.cloned());
+        let own = own.cloned().chain([config.gateway.client()]);
+        let own = Self::new(config, (&config.realm, Ring::new(keys, 0)), own);
         let master = Self {
             settings: RealmSettings::default(),
             // Another first key, so that tokens of one realm are not good in the other.
@@ -85,6 +86,7 @@ pub(crate) struct Authority<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) quirks: &'a Quirks,
     pub(crate) main_realm: &'a str,
+    pub(crate) sessions_per_user: usize,
     /// Keycloak's own time.
     pub(crate) now: Timestamp,
     /// What the call under way meets.
@@ -103,6 +105,7 @@ impl World {
             keys: &shared.keys,
             quirks: &self.quirks,
             main_realm: &shared.config.realm,
+            sessions_per_user: self.sessions_per_user,
             now,
             fault: None,
         })

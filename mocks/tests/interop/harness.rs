@@ -106,7 +106,7 @@ pub(crate) fn run(script: &Script) {
 fn mocks() -> (Process, Value) {
     let child = Command::new(env!("CARGO_BIN_EXE_polytab-mocks"))
         .args(["--json", "--keycloak-port", "0", "--backend-port", "0"])
-        .args(["--gitlab-port", "0", "--control-port", "0"])
+        .args(["--gitlab-port", "0", "--control-port", "0", "--gateway-port", "0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()

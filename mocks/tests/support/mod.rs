@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod gitlab;
+pub(crate) mod schema;
+pub(crate) mod stage;
 
 use axum::{Router, body::Body};
 use http::{HeaderMap, Request, StatusCode, header};
@@ -96,6 +98,23 @@ pub(crate) async fn get(router: Router, path: &str, bearer: Option<&str>) -> Ans
     send(router, request.body(Body::empty()).unwrap()).await
 }
 
+/// A call with a JSON body.
+pub(crate) async fn send_json(
+    router: Router,
+    (method, path): (&str, &str),
+    bearer: Option<&str>,
+    body: &Value,
+) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(token) = bearer {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    send(router, request.body(Body::from(body.to_string())).unwrap()).await
+}
+
 pub(crate) async fn post_form(router: Router, path: &str, form: &[(&str, &str)]) -> Answer {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(form)
@@ -183,4 +202,15 @@ pub(crate) async fn tokens(mocks: &Mocks) -> Value {
 
 pub(crate) fn text<'a>(json: &'a Value, name: &str) -> &'a str {
     json[name].as_str().unwrap()
+}
+
+/// An access token of a user with this password, without a page.
+pub(crate) async fn access_of(mocks: &Mocks, user: &str, password: &str) -> String {
+    let form = [
+        ("grant_type", "password"),
+        ("username", user),
+        ("password", password),
+        ("scope", "openid"),
+    ];
+    text(&token(mocks, &form).await.json(), "access_token").to_owned()
 }

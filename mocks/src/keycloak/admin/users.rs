@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Denial, order, page, segment};
 use crate::{
+    backend::items::Items,
     call::Call,
     keycloak::{Asked, authority::Authority, issue::fixed_id, logout},
     order::UserSpec,
@@ -76,7 +77,8 @@ pub(super) async fn create(asked: Asked) -> Response {
             ..UserSpec::default()
         };
         let key = account.key(authority.main_realm);
-        let mut user = User::new(&key, spec, (subject.clone(), account));
+        let items = Items::new(&format!("user/{key}"), authority.sessions_per_user);
+        let mut user = User::new(items, spec, (subject.clone(), account));
         apply(&mut user, wanted);
         authority.users.insert(key, user);
         let place = format!("{}/{subject}", call.uri.path().trim_end_matches('/'));
