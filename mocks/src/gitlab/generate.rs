@@ -92,6 +92,7 @@ impl World {
             number,
             seq,
             actor: member.map_or((0, "root"), |(index, (name, _))| (index + 1, name)),
+            action: order.payload["object_attributes"]["action"].as_str(),
             commits: order.commits,
         };
         let mut payload = maker.payload();
