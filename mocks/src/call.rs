@@ -1,12 +1,15 @@
 //! One request as the mocks read it: whole body, fields, credentials. Knows nothing of what they mean.
 
-use axum::http::{HeaderMap, Method, Uri, header, request::Parts};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, Method, Uri, header, request::Parts},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use crate::{secret, world::Who};
+use crate::{order::FaultAction, secret, world::Who};
 
 /// A request.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +25,15 @@ pub(crate) struct Call {
     pub(crate) form: Option<Vec<(String, String)>>,
     /// A JSON body that is an object.
     pub(crate) json: Option<Map<String, Value>>,
+    pub(crate) body: Bytes,
     /// On whose behalf.
     pub(crate) who: Option<Who>,
+    /// The fault that it meets.
+    pub(crate) fault: Option<FaultAction>,
 }
 
 impl Call {
-    pub(crate) fn read(parts: &Parts, body: &[u8]) -> Self {
+    pub(crate) fn read(parts: &Parts, body: &Bytes) -> Self {
         let kind = parts
             .headers
             .get(header::CONTENT_TYPE)
@@ -43,7 +49,9 @@ impl Call {
             query: pairs(parts.uri.query().unwrap_or("").as_bytes()),
             form: is_form.then(|| pairs(body)),
             json: is_json.then(|| serde_json::from_slice(body).ok()).flatten(),
+            body: body.clone(),
             who: None,
+            fault: None,
         }
     }
 
@@ -190,7 +198,7 @@ mod tests {
         ] {
             let (parts, ()) = Request::get(uri).body(()).unwrap().into_parts();
 
-            assert_eq!(Call::read(&parts, b"").shown_path(), shown);
+            assert_eq!(Call::read(&parts, &Bytes::new()).shown_path(), shown);
         }
     }
 
@@ -207,7 +215,7 @@ mod tests {
             .unwrap()
             .into_parts();
 
-        let call = Call::read(&parts, b"grant_type=password&grant_type=x");
+        let call = Call::read(&parts, &Bytes::from_static(b"grant_type=password&grant_type=x"));
 
         assert_eq!(call.basic(), Some(("renku-ui".into(), "a b:".into())));
         assert_eq!(call.bearer(), None);

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::gitlab::rate::RateLimit;
+use crate::{
+    gitlab::rate::RateLimit,
+    realm::{ClientConfig, Quirks, RealmSettings},
+};
 
 /// Settings of the mocks. All durations are scenario time.
 #[derive(Clone, Debug)]
@@ -16,21 +19,15 @@ pub struct MocksConfig {
     /// The realm.
     pub realm: String,
     /// The server's client.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: String,
-    /// Where a login of the client may lead; a trailing `*` stands for anything.
-    pub redirect_uris: Vec<String>,
-    /// Where the client takes back-channel logouts.
-    pub backchannel_logout_url: Option<Url>,
+    pub client: ClientConfig,
     /// Further clients of the realm.
     pub other_clients: Vec<ClientConfig>,
-    /// `aud` of access tokens.
-    pub audience: Vec<String>,
-    /// Whether a refresh token is good for one refresh only (`revokeRefreshToken`).
-    pub rotation: bool,
-    /// Times of login sessions.
-    pub lifetimes: Lifetimes,
+    /// What the realm starts with; an administrator may change it later.
+    pub settings: RealmSettings,
+    /// Ways in which versions of Keycloak differ.
+    pub quirks: Quirks,
+    /// Name and password of the administrator, who signs in at the realm `master`.
+    pub admin: (String, String),
     /// How many times as fast as scenario time the clock goes; the mocks' own waits are divided by it.
     pub speed: u32,
     /// Time between two heart-beat comments on an event stream.
@@ -63,62 +60,26 @@ pub struct MocksConfig {
     pub body_bytes: usize,
 }
 
-/// A client of the realm beside the server's.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// Its id.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: String,
-    /// Where its logins may lead; a trailing `*` stands for anything.
-    pub redirect_uris: Vec<String>,
-    /// Where it takes back-channel logouts.
-    pub backchannel_logout_url: Option<Url>,
-}
-
-/// Times of login sessions; the defaults are Keycloak's (`ssoSessionIdleTimeout` and so on).
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetimes {
-    /// A session ends when it was not used for so long; refresh tokens live so long.
-    pub session_idle: Duration,
-    /// A session ends at this age.
-    pub session_max: Duration,
-    /// An idle session is kept for so long beyond its time; its refresh tokens are not.
-    pub idle_grace: Duration,
-    /// Time to trade a code for tokens.
-    pub code: Duration,
-    /// Time to pass the login page.
-    pub login: Duration,
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self {
-            session_idle: Duration::from_mins(30),
-            session_max: Duration::from_hours(10),
-            idle_grace: Duration::from_mins(2),
-            code: Duration::from_mins(1),
-            login: Duration::from_mins(30),
-        }
-    }
-}
-
 impl Default for MocksConfig {
     fn default() -> Self {
         Self {
             keycloak_url: Url::parse("http://keycloak").expect("a constant URL"),
             base_path: "/auth".to_owned(),
             realm: "Renku".to_owned(),
-            client_id: "renku-ui".to_owned(),
-            client_secret: "client-secret-for-tests-only".to_owned(),
-            redirect_uris: ["http://server/*", "http://127.0.0.1:*", "http://localhost:*"]
-                .map(str::to_owned)
-                .into(),
-            backchannel_logout_url: None,
+            client: ClientConfig {
+                client_id: "renku-ui".to_owned(),
+                secret: Some("client-secret-for-tests-only".to_owned()),
+                redirect_uris: ["http://server/*", "http://127.0.0.1:*", "http://localhost:*"]
+                    .map(str::to_owned)
+                    .into(),
+                audience: ["renku", "renku-ui", "account"].map(str::to_owned).into(),
+                service_account: true,
+                ..ClientConfig::default()
+            },
             other_clients: Vec::new(),
-            audience: ["renku", "renku-ui", "account"].map(str::to_owned).into(),
-            rotation: false,
-            lifetimes: Lifetimes::default(),
+            settings: RealmSettings::default(),
+            quirks: Quirks::default(),
+            admin: ("admin".to_owned(), "password-of-admin".to_owned()),
             speed: 1,
             heartbeat: Duration::from_secs(15),
             retry: Duration::from_secs(3),
@@ -142,12 +103,12 @@ impl MocksConfig {
     /// `{scheme}://{host}{base}/realms/{realm}`, the issuer.
     pub fn issuer(&self) -> String {
         let origin = self.keycloak_url.as_str().trim_end_matches('/');
-        format!("{origin}{}", self.realm_path())
+        format!("{origin}{}", self.realm_path(&self.realm))
     }
 
     /// `{base}/realms/{realm}`
-    pub(crate) fn realm_path(&self) -> String {
-        format!("{}/realms/{}", self.base_path.trim_end_matches('/'), self.realm)
+    pub(crate) fn realm_path(&self, realm: &str) -> String {
+        format!("{}/realms/{realm}", self.base_path.trim_end_matches('/'))
     }
 
     /// Real time for a scenario duration.

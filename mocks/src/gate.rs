@@ -67,6 +67,7 @@ impl Gate {
         self.shared.arrived.notify_waiters();
         let (user, now) = (call.who.as_ref().map(|who| who.user.as_str()), world.now());
         let firing = world.orders.meet(self.route, user, now);
+        call.fault = firing.map(|firing| firing.action);
         if let Some(firing) = firing {
             world.fired(firing, self.route);
         }

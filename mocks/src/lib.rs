@@ -14,6 +14,7 @@ mod json;
 mod keycloak;
 pub mod observation;
 pub mod order;
+pub mod realm;
 pub mod route;
 mod secret;
 mod shelf;
@@ -79,11 +80,11 @@ impl Shared {
     }
 
     /// A route behind its gate.
-    fn gated(
+    fn gated<S: Clone + Send + Sync + 'static>(
         self: &Arc<Self>,
         route: &'static str,
-        handler: MethodRouter<Arc<Self>>,
-    ) -> MethodRouter<Arc<Self>> {
+        handler: MethodRouter<S>,
+    ) -> MethodRouter<S> {
         let gate = Gate {
             shared: Arc::clone(self),
             route,
@@ -115,9 +116,10 @@ async fn unmatched(
 impl Mocks {
     /// Mocks without users.
     pub fn new(config: MocksConfig, seams: Seams) -> Self {
+        let keys = Keys::new();
         Self(Arc::new(Shared {
-            keys: Keys::new(config.issuer()),
-            world: Mutex::new(World::new(&config, seams)),
+            world: Mutex::new(World::new(&config, &keys, seams)),
+            keys,
             arrived: Notify::new(),
             config,
         }))
@@ -150,7 +152,7 @@ impl Mocks {
 
     /// Everything is as new but keys, configuration and observer; open streams and held calls end.
     pub fn reset(&self, seams: Seams) {
-        self.0.world().reset(&self.0.config, seams);
+        self.0.world().reset(&self.0.config, &self.0.keys, seams);
     }
 
     /// Adds a user or replaces one; a replaced one keeps its subject and its login sessions.
@@ -315,7 +317,7 @@ impl World {
         how: EndHow,
     ) -> Result<Vec<keycloak::logout::Notice>, ControlError> {
         self.user(user)?;
-        let can_tell = shared.config.backchannel_logout_url.is_some();
+        let can_tell = shared.config.client.backchannel_logout_url.is_some();
         if how == EndHow::Backchannel && !can_tell {
             return Err(ControlError::NoBackchannel);
         }
@@ -323,11 +325,16 @@ impl World {
             user: user.to_owned(),
             browser: browser.to_owned(),
         };
-        let sid = self.sessions.newest(&who, (&shared.config.lifetimes, self.now()));
-        let sid = sid.ok_or(ControlError::NoLoginSession {
+        let realm = shared.config.realm.as_str();
+        let authority = self.authority(shared, realm);
+        let sid = authority
+            .as_ref()
+            .and_then(|authority| authority.realm.sessions.newest(&who, authority.times()));
+        let (authority, sid) = authority.zip(sid).ok_or(ControlError::NoLoginSession {
             user: who.user,
             browser: who.browser,
         })?;
-        Ok(self.end_login(shared, &sid))
+        let mut authority = authority;
+        Ok(authority.end_login(&sid))
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::gitlab::fault::GitlabFault;
+pub use crate::keycloak::fault::{Claim, KeycloakFault};
 
 /// A person known to all three services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,9 +17,9 @@ use crate::gitlab::fault::GitlabFault;
 pub struct UserSpec {
     /// Password at the login page.
     pub password: String,
-    /// Life of an access token.
-    #[serde(with = "text::required")]
-    pub access_token: Duration,
+    /// Life of the user's access tokens, if not the realm's.
+    #[serde(with = "text::optional")]
+    pub access_token: Option<Duration>,
     /// What Keycloak says to a refresh.
     pub refresh: Refresh,
     /// Private projects that the person may see.
@@ -31,8 +32,7 @@ impl Default for UserSpec {
     fn default() -> Self {
         Self {
             password: "pass-for-tests-only".to_owned(),
-            // Keycloak's own default (`accessTokenLifespan`).
-            access_token: Duration::from_mins(5),
+            access_token: None,
             refresh: Refresh::Granted,
             projects: Vec::new(),
             sessions: Vec::new(),
@@ -116,6 +116,8 @@ pub enum FaultAction {
     Reorder,
     /// Open event streams are cut, at once.
     DropStreams,
+    /// Keycloak answers with something wrong.
+    Keycloak(KeycloakFault),
     /// An event stream misbehaves as only event streams can; it counts events, not calls.
     Gitlab(GitlabFault),
 }
@@ -132,6 +134,7 @@ impl fmt::Display for FaultAction {
             Self::Empty => f.write_str("empty"),
             Self::Reorder => f.write_str("reorder"),
             Self::DropStreams => f.write_str("drop_streams"),
+            Self::Keycloak(fault) => fault.fmt(f),
             Self::Gitlab(fault) => fault.fmt(f),
         }
     }

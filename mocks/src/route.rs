@@ -31,6 +31,14 @@ pub const USERINFO: &str = "keycloak.userinfo";
 pub const LOGOUT: &str = "keycloak.logout";
 /// Revocation endpoint.
 pub const REVOKE: &str = "keycloak.revoke";
+/// The realm's own document; any path below an unknown realm.
+pub const REALM: &str = "keycloak.realm";
+/// Pages that keycloak-js loads into frames.
+pub const FRAME: &str = "keycloak.frame";
+/// Dynamic registration of clients, which is refused.
+pub const REGISTRATION: &str = "keycloak.registration";
+/// Administration.
+pub const ADMIN: &str = "keycloak.admin";
 /// Sessions, V2.
 pub const SESSIONS: &str = "backend.sessions";
 /// Sessions, V1.
@@ -105,6 +113,18 @@ pub const ROUTES: &[Route] = &[
         "{base}/realms/{realm}/protocol/openid-connect/revoke",
         "revokes a token",
     ),
+    route(REALM, "{base}/realms/{realm}", "the realm's own document"),
+    route(
+        FRAME,
+        "{base}/realms/{realm}/protocol/openid-connect/login-status-iframe.html",
+        "pages that keycloak-js loads into frames",
+    ),
+    route(
+        REGISTRATION,
+        "{base}/realms/{realm}/clients-registrations/openid-connect",
+        "registration of clients, which is refused",
+    ),
+    route(ADMIN, "{base}/admin/realms/{realm}", "administration of a realm"),
     route(SESSIONS, "/api/data/sessions", "the user's sessions (V2)"),
     route(SERVERS, "/api/notebooks/servers", "the user's sessions (V1)"),
     route(

@@ -41,6 +41,7 @@ pub(crate) async fn spoil(response: Response, action: FaultAction) -> Response {
         | FaultAction::Hang
         | FaultAction::Reset
         | FaultAction::DropStreams
+        | FaultAction::Keycloak(_)
         | FaultAction::Gitlab(_) => response,
     }
 }

@@ -96,12 +96,15 @@ impl Standalone {
         }
         let mut config = MocksConfig {
             keycloak_url: Url::parse(&urls[0])?,
-            backchannel_logout_url: options.backchannel_logout_url.clone(),
-            rotation: options.rotation,
             ..MocksConfig::default()
         };
+        config
+            .client
+            .backchannel_logout_url
+            .clone_from(&options.backchannel_logout_url);
+        config.settings.revoke_refresh_token = options.rotation;
         if !options.redirect_uris.is_empty() {
-            config.redirect_uris.clone_from(&options.redirect_uris);
+            config.client.redirect_uris.clone_from(&options.redirect_uris);
         }
         let mocks = Mocks::new(config, seams);
         for name in &options.users {
@@ -147,7 +150,7 @@ impl Standalone {
 
     /// The secret of the server's client; for tests only, and so no secret.
     pub fn client_secret(&self) -> &str {
-        &self.mocks.0.config.client_secret
+        self.mocks.0.config.client.secret.as_deref().unwrap_or_default()
     }
 
     /// Serves until `stop`.

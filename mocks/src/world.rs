@@ -1,10 +1,14 @@
 //! The one world behind the three services: users, what they own, what was ordered, and what was seen.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use polytab_seams::Seams;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -15,9 +19,14 @@ use crate::{
     fault::Orders,
     gitlab::{Kept, hub::Hub},
     journal::Journal,
-    keycloak::{keys, login::IDENTITY, session::Sessions},
+    keycloak::{
+        authority::{MASTER, Realm},
+        keys::{self, Keys},
+        login::IDENTITY,
+    },
     observation::{Observation, Observer},
     order::{Change, UnmatchedCall, UserSpec},
+    realm::Quirks,
     route::{Selector, nearest},
     secret::Secrets,
 };
@@ -38,6 +47,65 @@ pub(crate) struct User {
     pub(crate) spec: UserSpec,
     pub(crate) subject: String,
     pub(crate) items: Items,
+    pub(crate) account: Account,
+}
+
+/// A person's account at Keycloak.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) realm: String,
+    pub(crate) username: String,
+    pub(crate) first_name: String,
+    pub(crate) last_name: String,
+    pub(crate) email: String,
+    pub(crate) is_email_verified: bool,
+    pub(crate) is_enabled: bool,
+    /// Tokens issued before this time (seconds since 1970) are no good.
+    pub(crate) not_before: i64,
+    pub(crate) created: Timestamp,
+    /// Roles beside those that everybody has.
+    pub(crate) roles: BTreeSet<String>,
+    pub(crate) attributes: Map<String, Value>,
+}
+
+impl User {
+    /// A person who is known to the services by `key`.
+    pub(crate) fn new(key: &str, spec: UserSpec, (subject, account): (String, Account)) -> Self {
+        Self {
+            spec,
+            subject,
+            items: Items::new(key),
+            account,
+        }
+    }
+}
+
+impl Account {
+    /// An account as the tests have it.
+    pub(crate) fn new(realm: &str, username: &str, created: Timestamp) -> Self {
+        Self {
+            realm: realm.to_owned(),
+            username: username.to_owned(),
+            first_name: username.to_owned(),
+            last_name: "of the tests".to_owned(),
+            email: format!("{username}@example.org"),
+            is_email_verified: true,
+            is_enabled: true,
+            not_before: 0,
+            created,
+            roles: BTreeSet::new(),
+            attributes: Map::new(),
+        }
+    }
+
+    /// The name by which the world knows the person: those of the main realm by their own.
+    pub(crate) fn key(&self, main_realm: &str) -> String {
+        if self.realm == main_realm {
+            self.username.clone()
+        } else {
+            format!("{}/{}", self.realm, self.username)
+        }
+    }
 }
 
 /// A call that waits for an order.
@@ -65,7 +133,11 @@ pub(crate) struct World {
     pub(crate) started: Timestamp,
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) cookies: BTreeMap<String, Who>,
-    pub(crate) sessions: Sessions,
+    pub(crate) main_realm: String,
+    pub(crate) realms: BTreeMap<String, Realm>,
+    pub(crate) quirks: Quirks,
+    /// By how much Keycloak's clock is ahead.
+    pub(crate) keycloak_skew: SignedDuration,
     pub(crate) graphs: Graphs,
     /// Whether the V1 route of the backend still exists.
     pub(crate) has_servers: bool,
@@ -89,16 +161,23 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    pub(crate) fn new(config: &MocksConfig, seams: Seams) -> Self {
+    pub(crate) fn new(config: &MocksConfig, keys: &Keys, seams: Seams) -> Self {
         let mut secrets = Secrets::new(config.secrets_kept);
-        secrets.keep("client_secret", &config.client_secret);
+        for client in std::iter::once(&config.client).chain(&config.other_clients) {
+            if let Some(secret) = &client.secret {
+                secrets.keep("client_secret", secret);
+            }
+        }
         let started = seams.clock.wall();
-        Self {
+        let mut world = Self {
             generation: 0,
             started,
             users: BTreeMap::new(),
             cookies: BTreeMap::new(),
-            sessions: Sessions::new(config.logins_kept),
+            main_realm: config.realm.clone(),
+            realms: Realm::all(config, keys),
+            quirks: config.quirks.clone(),
+            keycloak_skew: SignedDuration::ZERO,
             graphs: Graphs::default(),
             has_servers: false,
             hub: Hub::new(config, started.as_second()),
@@ -111,15 +190,32 @@ impl World {
             secrets,
             observer: None,
             seams,
-        }
+        };
+        world.add_admin(&config.admin);
+        world
+    }
+
+    /// The administrator, who is known to the realm `master` and to no service.
+    fn add_admin(&mut self, (name, password): &(String, String)) {
+        let mut account = Account::new(MASTER, name, self.started);
+        account.roles.insert("admin".to_owned());
+        let key = account.key(&self.main_realm);
+        let spec = UserSpec {
+            password: password.clone(),
+            ..UserSpec::default()
+        };
+        self.secrets.keep("password", password);
+        let subject = self.seams.random.uuid(&format!("user/{key}"));
+        self.users
+            .insert(key.clone(), User::new(&key, spec, (subject, account)));
     }
 
     /// Starts over. Open streams and waiting calls end; the observer stays.
-    pub(crate) fn reset(&mut self, config: &MocksConfig, seams: Seams) {
+    pub(crate) fn reset(&mut self, config: &MocksConfig, keys: &Keys, seams: Seams) {
         let closed = self.hub.close_all("reset");
         self.streams_closed(closed);
         let epoch = self.hub.store.epoch;
-        let old = std::mem::replace(self, Self::new(config, seams));
+        let old = std::mem::replace(self, Self::new(config, keys, seams));
         self.generation = old.generation + 1;
         self.observer = old.observer;
         // Event ids from before the reset must not be taken for new ones, also when a second has not passed.
@@ -165,13 +261,15 @@ impl World {
     /// Adds a user or replaces one; a replaced one keeps its subject.
     pub(crate) fn put_user(&mut self, name: &str, spec: UserSpec) -> Result<(), ControlError> {
         let (random, now) = (self.seams.random.clone(), self.now());
-        let (subject, mut items) = match self.users.remove(name) {
-            Some(old) => (old.subject, old.items),
-            None => (random.uuid(&format!("user/{name}")), Items::new(name)),
+        let mut user = if let Some(old) = self.users.remove(name) {
+            User { spec, ..old }
+        } else {
+            let account = Account::new(&self.main_realm, name, now);
+            User::new(name, spec, (random.uuid(&format!("user/{name}")), account))
         };
-        let listed = items.set(&spec.sessions, (&random, now));
-        self.secrets.keep("password", &spec.password);
-        self.users.insert(name.to_owned(), User { spec, subject, items });
+        let listed = user.items.set(&user.spec.sessions, (&random, now));
+        self.secrets.keep("password", &user.spec.password);
+        self.users.insert(name.to_owned(), user);
         listed
     }
 
@@ -215,17 +313,25 @@ impl World {
             user.spec.projects.clone_from(projects);
         }
         user.spec.refresh = change.refresh.unwrap_or(user.spec.refresh);
-        user.spec.access_token = change.access_token.unwrap_or(user.spec.access_token);
+        user.spec.access_token = change.access_token.or(user.spec.access_token);
         self.has_servers |= change.servers.is_some();
         Ok(())
     }
 
     /// On whose behalf a request is made, by what it carries: also when that is over, for the journal wants to know.
     pub(crate) fn who(&self, call: &Call) -> Option<Who> {
-        let by_sid = |token: &str| self.sessions.who(&keys::sid(token)?);
+        let by_sid = |token: &str| {
+            let sid = keys::sid(token)?;
+            self.realms.values().find_map(|realm| realm.sessions.who(&sid))
+        };
         let by_token = call.tokens().find_map(by_sid);
         by_token
-            .or_else(|| self.sessions.who_by_code(call.form("code")?))
+            .or_else(|| {
+                let code = call.form("code")?;
+                self.realms
+                    .values()
+                    .find_map(|realm| realm.sessions.who_by_code(code))
+            })
             .or_else(|| {
                 let user = call
                     .form("username")

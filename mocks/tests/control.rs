@@ -213,3 +213,52 @@ async fn a_request_that_no_route_takes_is_kept_with_the_nearest_route() {
     let unmatched = order(&mocks, Method::GET, "/unmatched", &json!({})).await.json();
     assert_eq!(unmatched[0]["nearest"], "backend.sessions");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_page_shows_people_what_there_is() {
+    let mocks = mocks();
+    tokens(&mocks).await;
+    get(mocks.backend(), "/%3Cscript%3E", None).await;
+
+    let page = get(mocks.control(), "/", None).await;
+
+    assert_eq!(page.status, 200);
+    for shown in [
+        "ada",
+        "s1 (running)",
+        "keycloak.token",
+        "desk",
+        "/%3Cscript%3E",
+        "until healed",
+    ] {
+        let is_there = page.text.contains(shown);
+        assert_eq!(is_there, shown != "until healed", "{shown}");
+    }
+    assert!(!page.text.contains("password-of-ada"));
+    assert!(!page.text.contains("<script>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_setting_of_a_realm_is_refused_with_the_nearest() {
+    let mocks = mocks();
+
+    let unknown = order(
+        &mocks,
+        Method::PUT,
+        "/realms/Renku",
+        &json!({"revokeRefreshTokens": true}),
+    )
+    .await;
+    let nowhere = order(&mocks, Method::PUT, "/realms/Rengu", &json!({})).await;
+    let wrong = order(
+        &mocks,
+        Method::PUT,
+        "/realms/Renku",
+        &json!({"notBefore": "soon"}),
+    )
+    .await;
+
+    assert_eq!(unknown.status, 422);
+    assert_eq!(unknown.json()["nearest"], "revokeRefreshToken");
+    assert_eq!((nowhere.status.as_u16(), wrong.status.as_u16()), (404, 422));
+}

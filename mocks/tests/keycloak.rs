@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use axum::{Form, Router, body::Body, routing::post};
 use http::{Request, header};
 use polytab_mocks::{
-    config::{ClientConfig, MocksConfig},
+    config::MocksConfig,
     order::{Change, EndHow, Refresh},
+    realm::{ClientConfig, RealmSettings},
 };
 use serde_json::{Value, json};
 use support::{
@@ -309,7 +310,10 @@ async fn four_refreshes_at_once_all_succeed_without_rotation() {
 #[tokio::test(start_paused = true)]
 async fn with_rotation_a_second_use_costs_everybody_the_session() {
     let mocks = mocks_with(MocksConfig {
-        rotation: true,
+        settings: RealmSettings {
+            revoke_refresh_token: true,
+            ..RealmSettings::default()
+        },
         ..MocksConfig::default()
     });
     let tokens = tokens(&mocks).await;
@@ -343,9 +347,9 @@ async fn another_clients_token_is_refused_by_name() {
     let mocks = mocks_with(MocksConfig {
         other_clients: vec![ClientConfig {
             client_id: "renku-cli".into(),
-            client_secret: "other".into(),
+            secret: Some("other".into()),
             redirect_uris: vec![REDIRECT.into()],
-            backchannel_logout_url: None,
+            ..ClientConfig::default()
         }],
         ..MocksConfig::default()
     });
@@ -512,10 +516,9 @@ async fn a_client_is_told_of_a_logout_with_a_token_that_verifies() {
     let url = format!("http://{}/bye", listener.local_addr().unwrap());
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { axum_serve(listener, app).await });
-    let mocks = mocks_with(MocksConfig {
-        backchannel_logout_url: Some(url.parse().unwrap()),
-        ..MocksConfig::default()
-    });
+    let mut config = MocksConfig::default();
+    config.client.backchannel_logout_url = Some(url.parse().unwrap());
+    let mocks = mocks_with(config);
     tokens(&mocks).await;
 
     mocks

@@ -2,6 +2,8 @@
 
 mod gitlab;
 mod journal;
+mod keycloak;
+mod page;
 mod problem;
 mod state;
 
@@ -32,6 +34,7 @@ type Answer = Result<Response, Problem>;
 /// The routes of the control API.
 pub(crate) fn router(mocks: &Mocks) -> Router {
     Router::new()
+        .route("/", get(page::show))
         .route("/state", get(state::read))
         .route("/reset", post(reset))
         .route("/routes", get(routes))
@@ -50,6 +53,7 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .route("/journal/count", post(journal::count))
         .route("/journal/wait", post(journal::wait))
         .route("/unmatched", get(unmatched))
+        .merge(keycloak::router())
         .merge(gitlab::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
@@ -77,7 +81,9 @@ impl<T: DeserializeOwned> FromRequest<Mocks> for Order<T> {
     }
 }
 
+/// An order without a body is one that says nothing.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    let body = if body.is_empty() { b"{}" } else { &body[..] };
     serde_json::from_slice(body).map_err(|error| Problem::new(400, "Not an order", error.to_string()))
 }
 

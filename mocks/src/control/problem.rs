@@ -29,6 +29,13 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The same with what was probably meant.
+    pub(super) fn with_nearest(self, nearest: Option<String>) -> Self {
+        Self { nearest, ..self }
+    }
+}
+
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         let (status, title) = match &error {

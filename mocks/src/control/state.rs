@@ -12,7 +12,7 @@ pub(super) async fn read(State(mocks): State<Mocks>) -> Json<Value> {
     let world = shared.world();
     Json(json!({
         "issuer": shared.config.issuer(),
-        "clients": [{"client_id": shared.config.client_id}],
+        "clients": [{"client_id": shared.config.client.client_id}],
         "t_ms": world.elapsed_ms(),
         "users": users(&world),
         "streams": streams(&world),
@@ -27,7 +27,7 @@ fn users(world: &World) -> BTreeMap<&str, Value> {
         json!({
             "name": name,
             "subject": user.subject,
-            "access_token": format!("{:#}", jiff::SignedDuration::try_from(user.spec.access_token).unwrap_or_default()),
+            "access_token": user.spec.access_token.map(|life| format!("{:#}", jiff::SignedDuration::try_from(life).unwrap_or_default())),
             "refresh": user.spec.refresh,
             "projects": user.spec.projects,
             "sessions": user.items.list(None).collect::<Vec<_>>(),

@@ -1,7 +1,12 @@
-//! Keycloak: one realm with its clients, login sessions and tokens. It refuses as the real one does (MOCKS K8).
+//! Keycloak: realms with their clients, login sessions and tokens. It refuses as the real one does (MOCKS K8).
 
+mod admin;
+pub(crate) mod authority;
 mod client;
+mod cors;
 mod discovery;
+pub(crate) mod fault;
+mod frames;
 mod grant;
 mod issue;
 pub(crate) mod keys;
@@ -10,26 +15,33 @@ pub(crate) mod logout;
 pub(crate) mod session;
 mod token;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
+    extract::State,
     http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware,
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
+use jiff::SignedDuration;
 use serde_json::json;
 use tower::ServiceBuilder;
 
+use self::authority::Authority;
 use crate::{
     Shared,
-    route::{AUTH, CERTS, DISCOVERY, INTROSPECT, LOGIN, LOGOUT, REVOKE, TOKEN, USERINFO},
+    call::Call,
+    route::{
+        AUTH, CERTS, DISCOVERY, FRAME, INTROSPECT, LOGIN, LOGOUT, REALM, REGISTRATION, REVOKE, TOKEN,
+        USERINFO,
+    },
 };
 
 /// Headers on every answer, as seen on real ones (MOCKS K6).
-const HEADERS: [(HeaderName, &str); 4] = [
+const HEADERS: [(HeaderName, &str); 3] = [
     (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (
         header::STRICT_TRANSPORT_SECURITY,
@@ -37,48 +49,145 @@ const HEADERS: [(HeaderName, &str); 4] = [
     ),
 ];
 
+/// One realm as its endpoints find it.
+#[derive(Clone, Debug)]
+pub(crate) struct InRealm {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) realm: Arc<str>,
+}
+
+/// What an endpoint is asked.
+type Asked = (State<InRealm>, Extension<Arc<Call>>);
+
+impl InRealm {
+    /// Has the realm's authority decide about a call.
+    fn decide<T>(&self, call: &Call, decide: impl FnOnce(&mut Authority<'_>) -> T) -> T {
+        let mut world = self.shared.world();
+        let authority = world.authority(&self.shared, &self.realm);
+        let mut authority = authority.expect("there are routes for realms that there are, and realms stay");
+        authority.fault = call.fault;
+        decide(&mut authority)
+    }
+
+    fn gated(&self, route: &'static str, handler: MethodRouter<Self>) -> MethodRouter<Self> {
+        let handler = handler.layer(middleware::from_fn_with_state(self.clone(), cors::allow));
+        self.shared.gated(route, handler)
+    }
+}
+
 /// The routes of Keycloak.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
-    let realm = shared.config.realm_path();
-    let oidc = format!("{realm}/protocol/openid-connect");
-    let at = |path: &str| format!("{oidc}/{path}");
+    let names: Vec<Arc<str>> = shared
+        .world()
+        .realms
+        .keys()
+        .map(|name| name.as_str().into())
+        .collect();
+    let base = shared.config.base_path.trim_end_matches('/');
+    let realms = names.into_iter().map(|realm| InRealm {
+        shared: Arc::clone(shared),
+        realm,
+    });
+    let unknown = shared.gated(REALM, axum::routing::any(no_realm));
+    let router = Router::new()
+        .route(&format!("{base}/realms/{{realm}}"), unknown.clone())
+        .route(&format!("{base}/realms/{{realm}}/{{*path}}"), unknown)
+        .with_state(Arc::clone(shared));
+    realms
+        .fold(router, |router, at| {
+            let realm = of_realm(&at).merge(admin::router(&at));
+            router.merge(realm.with_state(at))
+        })
+        .method_not_allowed_fallback(no_such_verb)
+        .layer(ServiceBuilder::new().map_response(with_headers))
+}
+
+fn of_realm(at: &InRealm) -> Router<InRealm> {
+    let realm = at.shared.config.realm_path(&at.realm);
+    let oidc = |path: &str| format!("{realm}/protocol/openid-connect/{path}");
+    let leave = || at.gated(LOGOUT, get(logout::by_browser).post(logout::by_post));
+    let status = || at.gated(FRAME, get(frames::login_status));
+    let cookies = |step| at.gated(FRAME, step);
     Router::new()
+        .route(&realm, at.gated(REALM, get(discovery::realm)))
         .route(
             &format!("{realm}/.well-known/openid-configuration"),
-            shared.gated(DISCOVERY, get(discovery::document)),
+            at.gated(DISCOVERY, get(discovery::document)),
         )
-        .route(&at("certs"), shared.gated(CERTS, get(discovery::certs)))
+        .route(&oidc("certs"), at.gated(CERTS, get(discovery::certs)))
         .route(
-            &at("auth"),
-            shared.gated(AUTH, get(login::authorize).post(login::authorize)),
+            &oidc("auth"),
+            at.gated(AUTH, get(login::authorize).post(login::authorize)),
         )
         .route(
             &format!("{realm}/login-actions/authenticate"),
-            shared.gated(LOGIN, post(login::authenticate)),
-        )
-        .route(&at("token"), shared.gated(TOKEN, post(grant::token)))
-        .route(
-            &at("token/introspect"),
-            shared.gated(INTROSPECT, post(token::introspect)),
+            at.gated(LOGIN, get(login::again).post(login::authenticate)),
         )
         .route(
-            &at("userinfo"),
-            shared.gated(USERINFO, get(token::userinfo).post(token::userinfo)),
+            &oidc("token"),
+            at.gated(TOKEN, post(grant::token).options(cors::preflight)),
         )
-        .route(&at("revoke"), shared.gated(REVOKE, post(token::revoke)))
         .route(
-            &at("logout"),
-            shared.gated(LOGOUT, get(logout::by_browser).post(logout::by_client)),
+            &oidc("token/introspect"),
+            at.gated(INTROSPECT, post(token::introspect).options(cors::preflight)),
         )
-        .layer(ServiceBuilder::new().map_response(with_headers))
-        .with_state(Arc::clone(shared))
+        .route(
+            &oidc("userinfo"),
+            at.gated(
+                USERINFO,
+                get(token::userinfo)
+                    .post(token::userinfo)
+                    .options(cors::preflight),
+            ),
+        )
+        .route(
+            &oidc("revoke"),
+            at.gated(REVOKE, post(token::revoke).options(cors::preflight)),
+        )
+        .route(&oidc("logout"), leave())
+        .route(
+            &oidc("logout/logout-confirm"),
+            at.gated(LOGOUT, post(logout::confirmed)),
+        )
+        .route(&oidc("login-status-iframe.html"), status())
+        .route(
+            &oidc("login-status-iframe.html/init"),
+            at.gated(FRAME, get(frames::may_watch)),
+        )
+        .route(&oidc("3p-cookies/step1.html"), cookies(get(frames::cookie_set)))
+        .route(&oidc("3p-cookies/step2.html"), cookies(get(frames::cookie_seen)))
+        .route(
+            &format!("{realm}/clients-registrations/openid-connect"),
+            at.gated(REGISTRATION, post(no_registration)),
+        )
+}
+
+async fn no_realm() -> Response {
+    let body = json!({"error": "Realm does not exist"});
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
+
+async fn no_such_verb() -> Response {
+    let body = json!({"error": "HTTP 405 Method Not Allowed"});
+    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+}
+
+async fn no_registration() -> Refusal {
+    Refusal::new(
+        403,
+        "insufficient_scope",
+        "Policy 'Trusted Hosts' rejected request to client-registration service. Details: Host not trusted.",
+    )
 }
 
 fn with_headers(mut response: Response) -> Response {
+    let is_frame = response.extensions_mut().remove::<frames::Framed>().is_some();
+    let headers = response.headers_mut();
     for (name, value) in HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !is_frame {
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
     }
     response
 }
@@ -133,9 +242,14 @@ fn error_page(status: StatusCode, text: &str) -> Response {
 }
 
 /// Text as it may stand in HTML, attributes too.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+/// A duration that can be added to a time.
+fn signed(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }

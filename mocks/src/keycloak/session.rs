@@ -4,7 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{config::Lifetimes, keycloak::Refusal, shelf::Shelf, world::Who};
+use crate::{
+    keycloak::Refusal,
+    realm::{RealmSettings, ReuseCount, seconds},
+    shelf::Shelf,
+    world::Who,
+};
+
+/// A session is kept for so long beyond its idle time, in seconds; its refresh tokens are not (MOCKS K10).
+const IDLE_GRACE: i64 = 120;
+/// Within this time refreshes of one token all succeed when their count is not reliable.
+const RACE: SignedDuration = SignedDuration::from_secs(1);
 
 /// All login sessions of the realm, with what leads to them.
 #[derive(Debug)]
@@ -14,6 +24,15 @@ pub(crate) struct Sessions {
     logins: Shelf<Login>,
     /// Access tokens that were revoked one by one.
     pub(crate) revoked: Shelf<()>,
+    /// Log-outs that a person was asked about.
+    pub(crate) leaving: Shelf<Leaving>,
+}
+
+/// A log-out that a person was asked about.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) sid: Option<String>,
+    pub(crate) target: Option<String>,
 }
 
 /// A login page that was shown.
@@ -34,9 +53,20 @@ pub(crate) struct AuthRequest {
     pub(crate) scope: String,
     pub(crate) state: Option<String>,
     pub(crate) nonce: Option<String>,
-    /// Whether the answer goes behind `#`.
-    pub(crate) in_fragment: bool,
+    pub(crate) answered: Answered,
     pub(crate) challenge: Option<Challenge>,
+}
+
+/// How an authorization request is answered (`response_mode`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Answered {
+    /// Behind `?`.
+    #[default]
+    Query,
+    /// Behind `#`.
+    Fragment,
+    /// By a form that the browser posts.
+    Form,
 }
 
 /// Proof key of a code (RFC 7636).
@@ -62,33 +92,50 @@ pub(crate) struct Code {
 pub(crate) struct Login {
     pub(crate) who: Who,
     pub(crate) started: Timestamp,
-    used: Timestamp,
+    pub(crate) used: Timestamp,
     is_over: bool,
     /// What each client holds of it.
     pub(crate) clients: BTreeMap<String, ClientSession>,
 }
 
 /// A client's part of a session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ClientSession {
     /// Whether the user was already signed in when it began; none when no page was involved.
     pub(crate) is_sso: Option<bool>,
-    /// The newest refresh token used, by family: id, time of issue, how often.
+    pub(crate) started: Timestamp,
+    used: Timestamp,
+    /// Whether the client may go on when the session is over.
+    is_offline: bool,
+    /// The newest refresh token used, by family.
     families: BTreeMap<String, Used>,
 }
 
 #[derive(Clone, Debug)]
 struct Used {
     jti: String,
-    at: i64,
+    /// When it was issued, in seconds since 1970.
+    issued: i64,
+    first: Timestamp,
+    count: u32,
 }
 
 /// A refresh token as rotation sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefreshId<'a> {
+    pub(crate) sid: &'a str,
+    pub(crate) client: &'a str,
     pub(crate) jti: &'a str,
     pub(crate) family: &'a str,
     pub(crate) issued: i64,
+}
+
+/// How often a refresh token may be used, by what that is counted, and the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reuse {
+    pub(crate) most: u32,
+    pub(crate) counted: ReuseCount,
+    pub(crate) now: Timestamp,
 }
 
 impl Sessions {
@@ -98,6 +145,7 @@ impl Sessions {
             codes: Shelf::new(limit),
             logins: Shelf::new(limit),
             revoked: Shelf::new(limit),
+            leaving: Shelf::new(limit),
         }
     }
 
@@ -129,15 +177,39 @@ impl Sessions {
     }
 
     /// A session, if it is alive.
-    pub(crate) fn live(&self, sid: &str, (lifetimes, now): (&Lifetimes, Timestamp)) -> Option<&Login> {
-        self.logins.get(sid).filter(|login| login.is_live(lifetimes, now))
+    pub(crate) fn live(&self, sid: &str, (settings, now): (&RealmSettings, Timestamp)) -> Option<&Login> {
+        self.logins.get(sid).filter(|login| login.is_live(settings, now))
     }
 
-    /// A client takes part in a session.
-    pub(crate) fn attach(&mut self, sid: &str, client: &str, is_sso: Option<bool>) {
+    /// All sessions that are alive, oldest first.
+    pub(crate) fn all_live(
+        &self,
+        (settings, now): (&RealmSettings, Timestamp),
+    ) -> impl Iterator<Item = (&String, &Login)> {
+        self.logins
+            .iter()
+            .filter(move |(_, login)| login.is_live(settings, now))
+    }
+
+    /// A client takes part in a session. One that did already goes on with what it has.
+    pub(crate) fn attach(&mut self, sid: &str, client: &str, (is_sso, now): (Option<bool>, Timestamp)) {
         if let Some(login) = self.logins.get_mut(sid) {
-            let part = login.clients.entry(client.to_owned()).or_default();
+            let part = login.clients.entry(client.to_owned()).or_insert(ClientSession {
+                is_sso,
+                started: now,
+                used: now,
+                is_offline: false,
+                families: BTreeMap::new(),
+            });
             part.is_sso = is_sso;
+        }
+    }
+
+    /// A client may go on with a session when it is over.
+    pub(crate) fn keep_offline(&mut self, sid: &str, client: &str) {
+        let login = self.logins.get_mut(sid);
+        if let Some(part) = login.and_then(|login| login.clients.get_mut(client)) {
+            part.is_offline = true;
         }
     }
 
@@ -148,10 +220,13 @@ impl Sessions {
         }
     }
 
-    /// The idle time of a session begins anew.
-    pub(crate) fn touch(&mut self, sid: &str, now: Timestamp) {
+    /// The idle time of a session, and of a client's part of it, begins anew.
+    pub(crate) fn touch(&mut self, sid: &str, client: &str, now: Timestamp) {
         if let Some(login) = self.logins.get_mut(sid) {
             login.used = now;
+            if let Some(part) = login.clients.get_mut(client) {
+                part.used = now;
+            }
         }
     }
 
@@ -163,37 +238,45 @@ impl Sessions {
     }
 
     /// The newest session of this person in this browser that is alive.
-    pub(crate) fn newest(&self, who: &Who, times: (&Lifetimes, Timestamp)) -> Option<String> {
-        let live = self
-            .logins
-            .iter()
-            .filter(|(_, login)| login.who == *who && login.is_live(times.0, times.1));
+    pub(crate) fn newest(&self, who: &Who, times: (&RealmSettings, Timestamp)) -> Option<String> {
+        let live = self.all_live(times).filter(|(_, login)| login.who == *who);
         live.last().map(|(sid, _)| sid.clone())
     }
 
-    /// Uses a refresh token up (MOCKS K9): each once, and a second use costs the client its part of the session.
-    pub(crate) fn rotate(&mut self, sid: &str, client: &str, token: RefreshId<'_>) -> Result<(), Refusal> {
-        let part = self
-            .logins
-            .get_mut(sid)
-            .and_then(|login| login.clients.get_mut(client));
-        let Some(part) = part else {
+    /// Uses a refresh token up (MOCKS K9). A use too many costs the client its part of the session.
+    pub(crate) fn rotate(&mut self, token: RefreshId<'_>, reuse: Reuse) -> Result<(), Refusal> {
+        let login = self.logins.get_mut(token.sid);
+        let Some(part) = login.and_then(|login| login.clients.get_mut(token.client)) else {
             return Err(no_client());
         };
-        let used = part.families.get(token.family);
-        if used.is_some_and(|used| used.jti == token.jti) {
-            self.detach(sid, client);
-            return Err(Refusal::grant("Maximum allowed refresh token reuse exceeded"));
-        }
-        if used.is_some_and(|used| token.issued < used.at) {
-            return Err(Refusal::grant("Stale token"));
-        }
-        let used = Used {
-            jti: token.jti.to_owned(),
-            at: token.issued,
+        let family = match reuse.counted {
+            ReuseCount::PerClient => "",
+            ReuseCount::PerLogin | ReuseCount::Racy => token.family,
         };
-        part.families.insert(token.family.to_owned(), used);
-        Ok(())
+        let Some(used) = part.families.get_mut(family).filter(|used| used.jti == token.jti) else {
+            if part
+                .families
+                .get(family)
+                .is_some_and(|used| token.issued < used.issued)
+            {
+                return Err(Refusal::grant("Stale token"));
+            }
+            let used = Used {
+                jti: token.jti.to_owned(),
+                issued: token.issued,
+                first: reuse.now,
+                count: 1,
+            };
+            part.families.insert(family.to_owned(), used);
+            return Ok(());
+        };
+        let is_race = reuse.counted == ReuseCount::Racy && reuse.now.duration_since(used.first) < RACE;
+        if used.count <= reuse.most || is_race {
+            used.count += 1;
+            return Ok(());
+        }
+        self.detach(token.sid, token.client);
+        Err(Refusal::grant("Maximum allowed refresh token reuse exceeded"))
     }
 }
 
@@ -204,14 +287,52 @@ pub(crate) fn no_client() -> Refusal {
 
 impl Login {
     /// Neither ended, nor idle for too long, nor too old. An idle one has a grace; its refresh tokens have not.
-    fn is_live(&self, lifetimes: &Lifetimes, now: Timestamp) -> bool {
-        let after = |since: Timestamp, life| {
-            let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX);
-            since.saturating_add(life).unwrap_or(Timestamp::MAX)
-        };
+    fn is_live(&self, settings: &RealmSettings, now: Timestamp) -> bool {
+        let idle = i64::from(settings.sso_session_idle_timeout) + IDLE_GRACE;
         !self.is_over
-            && now < after(self.used, lifetimes.session_idle + lifetimes.idle_grace)
-            && now < after(self.started, lifetimes.session_max)
+            && now < after(self.used, SignedDuration::from_secs(idle))
+            && now < after(self.started, signed(settings.sso_session_max_lifespan))
+    }
+
+    /// Whether a client has a part in the session that is not over before the session.
+    pub(crate) fn has_client(&self, client: &str, (settings, now): (&RealmSettings, Timestamp)) -> bool {
+        let idle = settings.client_session_idle_timeout;
+        let most = settings.client_session_max_lifespan;
+        self.clients.get(client).is_some_and(|part| {
+            (idle == 0 || now < after(part.used, signed(idle)))
+                && (most == 0 || now < after(part.started, signed(most)))
+        })
+    }
+
+    /// Whether a client may go on although the session is over.
+    pub(crate) fn is_kept_offline(&self, client: &str, (settings, now): (&RealmSettings, Timestamp)) -> bool {
+        let idle = signed(settings.offline_session_idle_timeout);
+        let part = self.clients.get(client).filter(|part| part.is_offline);
+        part.is_some_and(|part| now < after(part.used, idle))
+    }
+}
+
+fn signed(count: u32) -> SignedDuration {
+    SignedDuration::try_from(seconds(count)).unwrap_or(SignedDuration::MAX)
+}
+
+/// A time so much later, or the end of time.
+pub(crate) fn after(time: Timestamp, life: SignedDuration) -> Timestamp {
+    time.saturating_add(life).unwrap_or(Timestamp::MAX)
+}
+
+impl AuthRequest {
+    /// Whether whoever brings the code is who asked for it (RFC 7636).
+    pub(crate) fn is_proven(&self, verifier: Option<&str>) -> Result<(), Refusal> {
+        match (&self.challenge, verifier) {
+            (None, None) => Ok(()),
+            (Some(_), None) => Err(Refusal::grant("PKCE code verifier not specified")),
+            (Some(challenge), Some(verifier)) if challenge.is_met(verifier) => Ok(()),
+            (Some(_), Some(_)) => Err(Refusal::grant("PKCE verification failed: Code mismatch")),
+            (None, Some(_)) => Err(Refusal::grant(
+                "PKCE code verifier specified but challenge not present in authorization",
+            )),
+        }
     }
 }
 
@@ -243,27 +364,37 @@ mod tests {
     fn sessions() -> Sessions {
         let mut sessions = Sessions::new(10);
         sessions.begin("s".into(), who("desk"), at(0));
-        sessions.attach("s", "renku-ui", Some(false));
+        sessions.attach("s", "renku-ui", (Some(false), at(0)));
         sessions
     }
 
     fn token(jti: &str, issued: i64) -> RefreshId<'_> {
         RefreshId {
+            sid: "s",
+            client: "renku-ui",
             jti,
             family: "f",
             issued,
         }
     }
 
+    fn reuse(counted: ReuseCount) -> Reuse {
+        Reuse {
+            most: 0,
+            counted,
+            now: at(10),
+        }
+    }
+
     #[test]
     fn a_session_lives_until_idle_too_old_or_ended() {
-        let lifetimes = Lifetimes::default();
+        let settings = RealmSettings::default();
         let mut sessions = sessions();
-        let live = |sessions: &Sessions, second| sessions.live("s", (&lifetimes, at(second))).is_some();
+        let live = |sessions: &Sessions, second| sessions.live("s", (&settings, at(second))).is_some();
 
         assert!(live(&sessions, 1919));
         assert!(!live(&sessions, 1920));
-        sessions.touch("s", at(35_000));
+        sessions.touch("s", "renku-ui", at(35_000));
         assert!(live(&sessions, 35_999));
         assert!(!live(&sessions, 36_000));
         assert!(sessions.end("s").is_some());
@@ -274,12 +405,12 @@ mod tests {
 
     #[test]
     fn the_newest_live_session_of_a_browser_is_found() {
-        let lifetimes = Lifetimes::default();
+        let settings = RealmSettings::default();
         let mut sessions = sessions();
         sessions.begin("t".into(), who("desk"), at(1));
         sessions.begin("u".into(), who("phone"), at(2));
 
-        let newest = |sessions: &Sessions| sessions.newest(&who("desk"), (&lifetimes, at(3)));
+        let newest = |sessions: &Sessions| sessions.newest(&who("desk"), (&settings, at(3)));
 
         assert_eq!(newest(&sessions).as_deref(), Some("t"));
         sessions.end("t");
@@ -289,15 +420,74 @@ mod tests {
     #[test]
     fn a_token_used_twice_costs_the_client_its_part() {
         let mut sessions = sessions();
+        let mut rotate = |jti, issued| {
+            let refusal = sessions.rotate(token(jti, issued), reuse(ReuseCount::PerLogin));
+            refusal.err().map(|refusal| refusal.description)
+        };
 
-        assert_eq!(sessions.rotate("s", "renku-ui", token("a", 1)), Ok(()));
-        assert_eq!(sessions.rotate("s", "renku-ui", token("b", 2)), Ok(()));
-        let stale = sessions.rotate("s", "renku-ui", token("a", 1)).unwrap_err();
-        let reused = sessions.rotate("s", "renku-ui", token("b", 2)).unwrap_err();
-        let after = sessions.rotate("s", "renku-ui", token("c", 3)).unwrap_err();
+        assert_eq!(rotate("a", 1), None);
+        assert_eq!(rotate("b", 2), None);
+        assert_eq!(rotate("a", 1).as_deref(), Some("Stale token"));
+        assert_eq!(
+            rotate("b", 2).as_deref(),
+            Some("Maximum allowed refresh token reuse exceeded")
+        );
+        assert_eq!(
+            rotate("c", 3).as_deref(),
+            Some("Session doesn't have required client")
+        );
+    }
 
-        assert_eq!(stale.description, "Stale token");
-        assert_eq!(reused.description, "Maximum allowed refresh token reuse exceeded");
-        assert_eq!(after.description, "Session doesn't have required client");
+    #[test]
+    fn uses_are_counted_by_sign_in_by_client_or_not_reliably() {
+        for (counted, other_family, again) in [
+            (ReuseCount::PerLogin, true, false),
+            (ReuseCount::PerClient, false, false),
+            (ReuseCount::Racy, true, true),
+        ] {
+            let mut sessions = sessions();
+            let older = RefreshId {
+                family: "g",
+                ..token("x", 1)
+            };
+
+            assert_eq!(sessions.rotate(token("a", 2), reuse(counted)), Ok(()));
+            assert_eq!(
+                sessions.rotate(older, reuse(counted)).is_ok(),
+                other_family,
+                "{counted:?}"
+            );
+            assert_eq!(
+                sessions.rotate(token("a", 2), reuse(counted)).is_ok(),
+                again,
+                "{counted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clients_part_may_end_before_the_session_or_outlive_it() {
+        let settings = RealmSettings {
+            client_session_idle_timeout: 60,
+            client_session_max_lifespan: 100,
+            ..RealmSettings::default()
+        };
+        let mut sessions = sessions();
+        sessions.keep_offline("s", "renku-ui");
+        let has = |sessions: &Sessions, second| {
+            let login = sessions.get("s").unwrap();
+            let times = (&settings, at(second));
+            (
+                login.has_client("renku-ui", times),
+                login.is_kept_offline("renku-ui", times),
+            )
+        };
+
+        assert_eq!(has(&sessions, 59), (true, true));
+        assert_eq!(has(&sessions, 60), (false, true));
+        sessions.touch("s", "renku-ui", at(59));
+        assert_eq!(has(&sessions, 99), (true, true));
+        assert_eq!(has(&sessions, 100), (false, true));
+        assert_eq!(has(&sessions, 59 + 2_592_000), (false, false));
     }
 }

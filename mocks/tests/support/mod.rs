@@ -139,7 +139,17 @@ pub(crate) fn auth_path(more: &[(&str, &str)]) -> String {
 
 /// What a browser is left with after the login page: the answer that leads back, and its cookies.
 pub(crate) async fn sign_in(mocks: &Mocks, password: &str, more: &[(&str, &str)]) -> Answer {
-    let page = get(mocks.keycloak(), &auth_path(more), None).await;
+    pass_page(mocks, &auth_path(more), password).await
+}
+
+/// Where a browser is led back to from this address.
+pub(crate) async fn sign_in_at(mocks: &Mocks, address: &Url, password: &str) -> Url {
+    let path = format!("{}?{}", address.path(), address.query().unwrap_or(""));
+    pass_page(mocks, &path, password).await.location()
+}
+
+async fn pass_page(mocks: &Mocks, path: &str, password: &str) -> Answer {
+    let page = get(mocks.keycloak(), path, None).await;
     let action = page
         .text
         .split("action=\"")

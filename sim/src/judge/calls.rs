@@ -99,35 +99,31 @@ fn failure(
     calls: &[&CallRecord],
     window_ms: (u64, u64),
 ) -> Failure {
-    const SHOWN: usize = 12;
     let whose = check
         .user
         .as_ref()
         .map_or_else(String::new, |user| format!(" for {user}"));
-    let mut seen: Vec<_> = calls
-        .iter()
-        .take(SHOWN)
-        .map(|call| {
-            let whose = call.user.as_deref().unwrap_or("nobody");
-            format!(
-                "{} {} {} for {whose}",
-                clock_text(call.at_ms),
-                call.route,
-                call.path
-            )
-        })
-        .collect();
-    if calls.len() > SHOWN {
-        seen.push(format!("… and {} more", calls.len() - SHOWN));
-    }
+    let seen = calls.iter().map(|call| {
+        let (time, whose) = (clock_text(call.at_ms), caller(call));
+        format!("{time} {} {} for {whose}", call.route, call.path)
+    });
     Failure {
         message: format!("`{}`{whose}: {problem}", check.route.value),
         tab: None,
         line: Some(line),
         file: None,
         expected: Vec::new(),
-        seen,
+        seen: seen.collect(),
         window_ms,
+    }
+}
+
+/// The user, and in which browser if it is not the only one.
+fn caller(call: &CallRecord) -> String {
+    let user = call.user.as_deref().unwrap_or("nobody");
+    match &call.browser {
+        Some(browser) => format!("{user} in {browser}"),
+        None => user.to_owned(),
     }
 }
 

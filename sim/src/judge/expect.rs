@@ -227,8 +227,12 @@ impl OpenExpect {
         let messages: Vec<_> = tab.messages(self.from(tab)).collect();
         let patterns = open.clause.exactly.as_ref().or(open.clause.contains.as_ref());
         let earliest = messages.first().map_or(self.opened_ms, |(_, at_ms, _)| *at_ms);
+        let ended_before = tab.is_over().filter(|(at_ms, _)| *at_ms < self.opened_ms);
+        let over = ended_before.map_or_else(String::new, |(at_ms, code)| {
+            format!("; it has been closed since {} ({code})", clock_text(at_ms))
+        });
         Failure {
-            message: format!("tab {name} {problem}"),
+            message: format!("tab {name} {problem}{over}"),
             tab: Some(name.to_owned()),
             line: Some(open.line),
             file: None,
@@ -396,6 +400,26 @@ mod tests {
             Until::End,
         );
         assert_eq!(rest, Ok(true));
+    }
+
+    #[test]
+    fn a_tab_that_was_closed_before_is_said_to_be_so() {
+        let mut record = record(&[]);
+        add(&mut record, [closed("A", 4001, Closer::Server)]);
+        let clause = on_a(Clause {
+            exactly: Some(patterns(&["init"])),
+            ..Clause::default()
+        });
+
+        let open = OpenExpect::open(&expect(clause), &record, (1, |_| 1), 5000);
+        let Standing::Unmet(failures) = open.judge(&mut record, Until::End, 9000) else {
+            panic!("it saw nothing");
+        };
+
+        assert_eq!(
+            failures[0].message,
+            "tab A saw nothing where exactly 1 was expected; it has been closed since +2.000s (4001)"
+        );
     }
 
     #[test]

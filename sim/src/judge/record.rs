@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     events::{Closer, Event, Frame, Kind},
     pattern::{Bindings, Pattern},
+    scenario::people::DEFAULT_BROWSER,
 };
 
 /// What one tab saw, as far as an `expect` may ask.
@@ -54,6 +55,15 @@ impl TabRecord {
             })
     }
 
+    /// How the tab ended, if it is over by another's making: when, and with which code.
+    pub(crate) fn is_over(&self) -> Option<(u64, u16)> {
+        let last = self.seen.iter().rev().find_map(|seen| match &seen.what {
+            Sight::Closed { code, by, .. } if *by != Closer::Tab => Some((seen.at_ms, *code)),
+            Sight::Closed { .. } | Sight::Message(_) => None,
+        });
+        last.filter(|_| !self.open)
+    }
+
     /// The ends from index `from` on that were not of the tab's own making.
     pub(crate) fn ends(&self, from: usize) -> impl Iterator<Item = (u16, &str)> {
         self.seen.iter().skip(from).filter_map(|seen| match &seen.what {
@@ -71,6 +81,8 @@ pub(crate) struct CallRecord {
     pub(crate) route: String,
     pub(crate) path: String,
     pub(crate) user: Option<String>,
+    /// In which browser, where it has a name.
+    pub(crate) browser: Option<String>,
     pub(crate) form: Option<Map<String, Value>>,
     pub(crate) json: Option<Value>,
     pub(crate) streaming: bool,
@@ -115,6 +127,9 @@ impl Record {
     pub fn observe(&mut self, event: &Event) {
         self.next = event.seq + 1;
         self.follow_life(&event.kind);
+        if let Some((tab, sight)) = self.sight(&event.kind) {
+            self.see(event, tab, sight);
+        }
         match &event.kind {
             Kind::StepStarted { acting: true, .. } => self.cause = event.seq,
             Kind::Mark { name } => {
@@ -122,47 +137,13 @@ impl Record {
                 self.open_at.insert(name.clone(), self.open_tabs());
             }
             Kind::TabOpened { tab, .. } => self.tab(tab).open = true,
-            Kind::TabReceived { tab, message, .. } if !self.ignores(message) => {
-                self.see(event, tab, Sight::Message(message.clone()));
-            }
-            // A page sees a refused upgrade as a connection that broke; what people are told says more.
-            Kind::TabRefused { tab, status, .. } => {
-                let reason = status.map_or_else(String::new, |status| format!("refused {status}"));
-                let by = Closer::Network;
-                self.see(
-                    event,
-                    tab,
-                    Sight::Closed {
-                        code: 1006,
-                        reason,
-                        by,
-                    },
-                );
-            }
-            Kind::TabClosed {
-                tab,
-                code,
-                reason,
-                by,
-                ..
-            } => {
-                self.tab(tab).open = false;
-                self.see(
-                    event,
-                    tab,
-                    Sight::Closed {
-                        code: *code,
-                        reason: reason.clone(),
-                        by: *by,
-                    },
-                );
-            }
-            Kind::TabLeaving { tab, .. } => self.tab(tab).open = false,
+            Kind::TabClosed { tab, .. } | Kind::TabLeaving { tab, .. } => self.tab(tab).open = false,
             Kind::Call {
                 call,
                 route,
                 path,
                 user,
+                browser,
                 form,
                 json,
                 ..
@@ -173,6 +154,7 @@ impl Record {
                     route: route.clone(),
                     path: path.clone(),
                     user: user.clone(),
+                    browser: browser.clone().filter(|name| name != DEFAULT_BROWSER),
                     form: form.clone(),
                     json: json.clone(),
                     streaming: false,
@@ -182,6 +164,39 @@ impl Record {
             Kind::StreamOpened { call, .. } => self.set_streaming(*call, true),
             Kind::StreamClosed { call, .. } => self.set_streaming(*call, false),
             _ => {}
+        }
+    }
+
+    /// What a tab saw of an event, if it saw any.
+    fn sight<'a>(&self, kind: &'a Kind) -> Option<(&'a str, Sight)> {
+        match kind {
+            Kind::TabReceived { tab, message, .. } if !self.ignores(message) => {
+                Some((tab, Sight::Message(message.clone())))
+            }
+            // A page sees a refused upgrade as a connection that broke; what people are told says more.
+            Kind::TabRefused { tab, status, .. } => {
+                let sight = Sight::Closed {
+                    code: 1006,
+                    reason: status.map_or_else(String::new, |status| format!("refused {status}")),
+                    by: Closer::Network,
+                };
+                Some((tab, sight))
+            }
+            Kind::TabClosed {
+                tab,
+                code,
+                reason,
+                by,
+                ..
+            } => {
+                let sight = Sight::Closed {
+                    code: *code,
+                    reason: reason.clone(),
+                    by: *by,
+                };
+                Some((tab, sight))
+            }
+            _ => None,
         }
     }
 

@@ -113,10 +113,16 @@ impl<W: Write> Reporter for Human<W> {
         }) {
             writeln!(self.out, "            note: {notice}")?;
         }
-        let mut drawn = None;
+        let mut drawn: Option<(&str, (u64, u64))> = None;
         for (what, failure) in report.failures.iter().take(SHOWN) {
-            // Failures of one step happened in one window: one picture shows them all.
-            let is_drawn = drawn.replace(what) == Some(what);
+            let window = failure.window_ms;
+            // Failures of one step happened in one window: one picture shows them all. So it does what lies within.
+            let is_drawn = drawn.is_some_and(|(before, (from, to))| {
+                before == what || from <= window.0 && window.1 <= to + LEAD_MS
+            });
+            if !is_drawn {
+                drawn = Some((what, window));
+            }
             self.failure(report, (what, failure), !is_drawn)?;
         }
         if report.failures.len() > SHOWN {
@@ -129,8 +135,11 @@ impl<W: Write> Reporter for Human<W> {
         if matches!(report.verdict, Verdict::Failed | Verdict::Flaky) {
             writeln!(
                 self.out,
-                "\n    again: polytab run {}{} --seed {}\n",
-                report.path, self.again.flags, report.seed
+                "\n    again: polytab run {}{}{} --seed {}\n",
+                report.path,
+                row(&report.id),
+                self.again.flags,
+                report.seed
             )?;
         }
         self.out.flush()?;
@@ -173,7 +182,11 @@ impl<W: Write> Human<W> {
             (Some(reason), _) => writeln!(self.out, ": {reason}"),
             (None, Verdict::Flaky) => writeln!(self.out, " (passed at try {})", report.tries),
             (None, _) => writeln!(self.out, " ({})", span(report.scenario_ms)),
+        }?;
+        if report.verdict == Verdict::Failed {
+            writeln!(self.out, "            {}", report.name)?;
         }
+        Ok(())
     }
 
     fn failure(&mut self, report: &Report, (what, failure): (&str, &Failure), draw: bool) -> io::Result<()> {
@@ -231,6 +244,15 @@ impl<W: Write> Human<W> {
         };
         let text = source.text.lines().nth(line.saturating_sub(1)).unwrap_or("");
         vec![format!("{line} | {}", text.trim_end())]
+    }
+}
+
+/// The flag that picks one row of a matrix.
+fn row(id: &str) -> String {
+    if id.contains('[') {
+        format!(" --filter '{id}'")
+    } else {
+        String::new()
     }
 }
 

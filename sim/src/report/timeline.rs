@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::events::{Closer, Event, Kind};
+use crate::{
+    events::{Closer, Event, Kind},
+    scenario::people::DEFAULT_BROWSER,
+};
 
 /// Lanes of tabs at most; the services have one more.
 const LANES: usize = 6;
@@ -123,11 +126,18 @@ fn across(kind: &Kind) -> Option<String> {
 }
 
 fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> {
-    if let Kind::Call { route, user, .. } = kind {
-        let user = user
-            .as_deref()
-            .map_or_else(String::new, |user| format!(" ({user})"));
-        return Some((services, format!("{route}{user}")));
+    if let Kind::Call {
+        route, user, browser, ..
+    } = kind
+    {
+        let browser = browser.as_deref().filter(|name| *name != DEFAULT_BROWSER);
+        let who: Vec<_> = user.as_deref().into_iter().chain(browser).collect();
+        let who = if who.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", who.join(", "))
+        };
+        return Some((services, format!("{route}{who}")));
     }
     if let Kind::Answer { status, fault, .. } = kind {
         // An answer in order says nothing that its call did not.
@@ -154,7 +164,8 @@ fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> 
         Kind::TabReceived { message, .. } => format!("< {message}"),
         Kind::TabClosed { code, by, .. } => {
             let by = match by {
-                Closer::Tab => "by itself",
+                Closer::Tab if *code == 1006 => "dropped by the tab",
+                Closer::Tab => "by the tab",
                 Closer::Server => "by the server",
                 Closer::Network => "connection broke",
             };

@@ -15,9 +15,10 @@ use crate::{
     pattern::fill::fill,
     scenario::{
         order::{Emit, Expire, Fault, FaultAction, Hold, Login, Logout, LogoutVia, RouteRef, Set},
+        people::DEFAULT_BROWSER,
         step::Restart,
     },
-    testbed::bed::{DEFAULT_BROWSER, mock_refresh},
+    testbed::bed::mock_refresh,
 };
 
 type Outcome = Result<Flow, RunError>;
@@ -132,7 +133,7 @@ pub(super) fn fault(stage: &Stage, step: &Fault, place: &Place) -> Outcome {
         times: step.times,
         duration: step.duration.map(|window| stage.scenario_time(window)),
     };
-    changed(stage, &step.route.value, format!("fault: {:?}", step.action));
+    changed(stage, &step.route.value, format!("fault: {}", order.action));
     stage
         .site()
         .mocks

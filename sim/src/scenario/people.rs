@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::{shape::Either, window::Span};
 
+/// The browser of a tab that names none.
+pub(crate) const DEFAULT_BROWSER: &str = "default";
+
 /// One person.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

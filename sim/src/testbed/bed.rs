@@ -25,7 +25,7 @@ use crate::{
     run::error::RunError,
     scenario::{
         model::Scenario,
-        people::{Cookie, Refresh, Tab, TabState, User},
+        people::{Cookie, DEFAULT_BROWSER, Refresh, Tab, TabState, User},
     },
     tab::{
         browser::Browser,
@@ -36,9 +36,6 @@ use crate::{
     },
     target::{ClockKind, Target},
 };
-
-/// The browser of a tab that names none.
-pub(crate) const DEFAULT_BROWSER: &str = "default";
 
 /// How long a page of the target may take to answer a browser (scenario time).
 const BROWSER_PATIENCE: Duration = Duration::from_secs(30);
@@ -319,10 +316,9 @@ fn handles(scenario: &Scenario) -> BTreeMap<String, TabHandle> {
 }
 
 fn user_spec(name: &str, user: &User) -> UserSpec {
-    let usual = UserSpec::default();
     UserSpec {
         password: password(name),
-        access_token: user.access_token.map_or(usual.access_token, |span| span.0),
+        access_token: user.access_token.map(|span| span.0),
         refresh: mock_refresh(user.refresh),
         projects: user.projects.clone(),
         sessions: user.sessions.clone(),

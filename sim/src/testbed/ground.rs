@@ -153,7 +153,7 @@ fn settings(scenario: &Scenario, hosts: &MockHosts, ws_url: &Url) -> BTreeMap<St
         ("oidc_client_id".to_owned(), json!("renku-ui")),
         (
             "oidc_client_secret".to_owned(),
-            json!(MocksConfig::default().client_secret),
+            json!(MocksConfig::default().client.secret),
         ),
         ("backend_url".to_owned(), at(&hosts.urls.backend, "/api")),
         ("gitlab_url".to_owned(), at(&hosts.urls.gitlab, "")),

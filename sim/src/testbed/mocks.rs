@@ -127,13 +127,14 @@ fn config(urls: &MockUrls, facts: &TargetFacts) -> MocksConfig {
         .backchannel
         .then(|| facts.http_base.join("/auth/backchannel-logout").ok())
         .flatten();
-    MocksConfig {
+    let mut config = MocksConfig {
         keycloak_url: urls.keycloak.clone(),
-        redirect_uris: vec![format!("{base}*")],
-        backchannel_logout_url: backchannel,
         speed: facts.speed,
         ..MocksConfig::default()
-    }
+    };
+    config.client.redirect_uris = vec![format!("{base}*")];
+    config.client.backchannel_logout_url = backchannel;
+    config
 }
 
 async fn serve_mock(listener: impl Listen, router: axum::Router) -> usize {

@@ -14,7 +14,7 @@ use super::{
     located::At,
     model::{File, Scenario},
     node::{Data, Node},
-    people::Client,
+    people::{Client, DEFAULT_BROWSER},
     problem::{Problem, shown},
     source::Source,
 };
@@ -22,9 +22,6 @@ use crate::suggest::choice;
 
 /// The one version of the format there is.
 const FORMAT: u64 = 1;
-
-/// The browser of a tab that names none.
-const DEFAULT_BROWSER: &str = "default";
 
 /// A format that is not ours: then nothing else is worth saying about the file.
 pub(super) fn format(source: &Arc<Source>, root: &Node) -> Option<Problem> {

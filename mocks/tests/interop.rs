@@ -1,0 +1,50 @@
+//! Client libraries that others wrote for the real Keycloak, each through its full sequence against the mock as a
+//! process: they must not be able to tell. The scripts are in `interop/`.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
+
+#[path = "interop/harness.rs"]
+mod harness;
+
+use harness::{Script, node, python, run};
+
+#[test]
+fn openid_client_4() {
+    run(&Script {
+        args: &["openid-client-classic.mjs", "openid-client-4"],
+        ..node("openid_client_4")
+    });
+}
+
+#[test]
+fn openid_client_5() {
+    run(&Script {
+        args: &["openid-client-classic.mjs", "openid-client-5"],
+        ..node("openid_client_5")
+    });
+}
+
+#[test]
+fn openid_client_6() {
+    run(&Script {
+        args: &["openid-client-6.mjs"],
+        ..node("openid_client_6")
+    });
+}
+
+#[test]
+fn keycloak_js_in_a_browser() {
+    run(&Script {
+        args: &["keycloak-js.mjs"],
+        needs: &["node_modules/keycloak-js", "/usr/bin/chromium"],
+        ..node("keycloak_js_in_a_browser")
+    });
+}
+
+#[test]
+fn python_keycloak() {
+    run(&Script {
+        args: &["python_keycloak.py"],
+        ..python("python_keycloak")
+    });
+}
