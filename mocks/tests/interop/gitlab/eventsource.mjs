@@ -2,12 +2,12 @@
 
 import { EventSource } from "eventsource";
 
-const { GITLAB_URL, CONTROL_URL, ISSUER_URL } = process.env;
+const { GITLAB, CONTROL, ISSUER } = process.env;
 const PROJECT = 42;
 
 async function control(method, path, order) {
   const body = order === undefined ? undefined : JSON.stringify(order);
-  const answer = await fetch(CONTROL_URL + path, { method, body });
+  const answer = await fetch(CONTROL + path, { method, body });
   if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
   const text = await answer.text();
   return text === "" ? null : JSON.parse(text);
@@ -25,7 +25,7 @@ async function begin() {
     password: "password-of-ada",
     scope: "openid",
   });
-  const answer = await fetch(`${ISSUER_URL}/protocol/openid-connect/token`, { method: "POST", body: form });
+  const answer = await fetch(`${ISSUER}/protocol/openid-connect/token`, { method: "POST", body: form });
   return (await answer.json()).access_token;
 }
 
@@ -49,7 +49,7 @@ class Source {
   #waiting = [];
 
   constructor(token, path = `/project/${PROJECT}/issue`) {
-    this.source = new EventSource(`${GITLAB_URL}${path}${path.includes("?") ? "&" : "?"}access_token=${token}`);
+    this.source = new EventSource(`${GITLAB}${path}${path.includes("?") ? "&" : "?"}access_token=${token}`);
     const see = (what) => {
       this.seen.push(what);
       this.#waiting = this.#waiting.filter((wake) => !wake());

@@ -4,9 +4,9 @@ import os
 
 import requests
 
-GITLAB = os.environ["GITLAB_URL"]
-CONTROL = os.environ["CONTROL_URL"]
-ISSUER = os.environ["ISSUER_URL"]
+GITLAB = os.environ["GITLAB"]
+CONTROL = os.environ["CONTROL"]
+ISSUER = os.environ["ISSUER"]
 PROJECT = 42
 
 
