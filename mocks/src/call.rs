@@ -151,6 +151,17 @@ impl Call {
         format!("{}?{}", self.uri.path(), query.replace("sha256%3A", "sha256:"))
     }
 
+    /// The JSON body, secrets hashed. `state` is a secret at an authorization endpoint, which takes no JSON.
+    pub(crate) fn shown_json(&self) -> Option<Map<String, Value>> {
+        let mut json = self.json.clone()?;
+        for (name, value) in json.iter_mut().filter(|(name, _)| *name != "state") {
+            if let Value::String(text) = value {
+                *text = secret::shown(name, text);
+            }
+        }
+        Some(json)
+    }
+
     /// The form, secrets hashed.
     pub(crate) fn shown_form(&self) -> Option<Map<String, Value>> {
         let form = self.form.as_ref()?;

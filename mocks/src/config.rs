@@ -44,6 +44,14 @@ pub struct MocksConfig {
     pub ring_events: usize,
     /// Events that may wait for one reader; over it the stream is closed.
     pub stream_queue: usize,
+    /// Time for a hook to be answered (GitLab: 10 s).
+    pub hook_timeout: Duration,
+    /// How often a hook is called again when there was no answer.
+    pub hook_retries: u32,
+    /// Time before a hook is called again.
+    pub hook_retry: Duration,
+    /// Events that may wait for one hook; further ones are not delivered.
+    pub hook_queue: usize,
     /// How often GitLab's REST API may be called; without it as often as one likes.
     pub gitlab_rate_limit: Option<RateLimit>,
     /// Secrets kept for the search in frames, and unmatched calls kept for the report.
@@ -134,6 +142,10 @@ impl Default for MocksConfig {
             journal_entries: 100_000,
             ring_events: 1_000,
             stream_queue: 256,
+            hook_timeout: Duration::from_secs(10),
+            hook_retries: 1,
+            hook_retry: Duration::from_secs(15),
+            hook_queue: 1_000,
             gitlab_rate_limit: None,
             secrets_kept: 10_000,
             logins_kept: 10_000,

@@ -180,7 +180,7 @@ impl World {
             stream_end: None,
             stream_events: None,
             form: call.shown_form(),
-            json: call.json.clone(),
+            json: call.shown_json(),
         };
         self.tell(&Observation::Call {
             id: entry.seq,

@@ -86,6 +86,19 @@ pub enum Observation {
         /// What it does.
         fault: String,
     },
+    /// GitLab called a hook.
+    HookCalled {
+        /// Number of the hook.
+        hook: u64,
+        /// Its project.
+        project: u64,
+        /// The event, as streams name it.
+        event_id: String,
+        /// Which attempt it was; 0 when too many waited, and none was made.
+        attempt: u32,
+        /// What was answered; 0 when nothing was.
+        status: u16,
+    },
     /// A client was told by back-channel logout that a login session is over.
     LogoutDelivered {
         /// Whose session.

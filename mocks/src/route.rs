@@ -81,6 +81,8 @@ pub const TOKENS: &str = "gitlab.tokens";
 pub const VERSION: &str = "gitlab.version";
 /// Events of a project.
 pub const EVENTS: &str = "gitlab.events";
+/// Hooks of a project.
+pub const HOOKS: &str = "gitlab.hooks";
 /// Pipelines of a project.
 pub const PIPELINES: &str = "gitlab.pipelines";
 /// Issues of a project.
@@ -168,6 +170,7 @@ pub const ROUTES: &[Route] = &[
         "/api/v4/projects/{id}/events",
         "what happened in a project",
     ),
+    route(HOOKS, "/api/v4/projects/{id}/hooks", "hooks of a project"),
     route(
         PIPELINES,
         "/api/v4/projects/{id}/pipelines",

@@ -203,7 +203,7 @@ async fn lists_show_each_thing_once_as_its_newest_event_left_it() {
         (EventType::Issue, json!({"object_attributes": {"iid": 7}})),
         (
             EventType::Issue,
-            json!({"object_attributes": {"iid": 7, "action": "close", "state": "closed"}}),
+            json!({"object_attributes": {"iid": 7, "action": "close"}}),
         ),
         (EventType::MergeRequest, json!({})),
         (

@@ -1,14 +1,23 @@
 //! What an event and an order do to open streams, told to whoever watches and kept in the journal.
 
+use std::sync::Arc;
+
 use polytab_protocol::topic::Topic;
 use serde_json::Value;
 
-use super::{fault::GitlabFault, hub::Closed};
+use super::{fault::GitlabFault, hub::Closed, store::Stored};
 use crate::{observation::Observation, route::STREAM, world::World};
 
 impl World {
-    /// Keeps an event and hands it to its readers; gives its id.
+    /// Keeps an event and hands it to its readers and hooks; gives its id.
     pub(crate) fn emit(&mut self, topic: Topic, payload: &Value) -> String {
+        let event = self.emit_to_streams(topic, payload);
+        self.call_hooks(&event);
+        event.id.clone()
+    }
+
+    /// Keeps an event and hands it to its readers.
+    pub(super) fn emit_to_streams(&mut self, topic: Topic, payload: &Value) -> Arc<Stored> {
         let event = self.hub.store.push(topic, payload, self.now());
         self.tell(&Observation::Emitted {
             topic: topic.to_string(),
@@ -19,7 +28,7 @@ impl World {
             let closed = self.hub.send(id, &event, fault);
             self.streams_closed(closed);
         }
-        event.id.clone()
+        event
     }
 
     /// The fault that a stream of this user meets now, if it is one of those meant.

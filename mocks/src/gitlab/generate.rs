@@ -11,6 +11,8 @@ use crate::{Mocks, error::ControlError, json::lay_over, world::World};
 
 /// Events that one order makes at most.
 const MOST: u32 = 1_000;
+/// Branches or tags that one push may move before GitLab calls no hook for it at all (MOCKS G2).
+const REFS_WITH_HOOKS: u32 = 3;
 
 /// Events that GitLab is to have.
 ///
@@ -29,6 +31,9 @@ pub struct EventOrder {
     /// How often.
     #[serde(default = "one")]
     pub n: NonZeroU32,
+    /// Branches or tags that one push moves: as many events, and no hook is called for more than three.
+    #[serde(default = "one")]
+    pub refs: NonZeroU32,
     /// Commits of a push; a few, unless told.
     #[serde(default)]
     pub commits: Option<u64>,
@@ -45,6 +50,7 @@ impl EventOrder {
             event,
             payload: Value::Null,
             n: one(),
+            refs: one(),
             commits: None,
         }
     }
@@ -57,7 +63,7 @@ impl Mocks {
     ///
     /// When more is to happen than one order may bring about.
     pub fn generate(&self, project: u64, order: &EventOrder) -> Result<Vec<String>, ControlError> {
-        let count = order.n.get();
+        let count = order.n.saturating_mul(order.refs).get();
         if count > MOST {
             return Err(ControlError::BadValue {
                 what: "the number of events made by one order",
@@ -86,11 +92,15 @@ impl World {
             number,
             seq,
             actor: member.map_or((0, "root"), |(index, (name, _))| (index + 1, name)),
+            action: order.payload["object_attributes"]["action"].as_str(),
             commits: order.commits,
         };
         let mut payload = maker.payload();
         if !order.payload.is_null() {
             lay_over(&mut payload, &order.payload);
+        }
+        if order.refs.get() > REFS_WITH_HOOKS {
+            return self.emit_to_streams(topic, &payload).id.clone();
         }
         self.emit(topic, &payload)
     }

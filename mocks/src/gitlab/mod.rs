@@ -1,10 +1,14 @@
 //! GitLab: what happens in projects, as event streams, hooks and the REST API tell it.
 
 mod api;
+mod delivery;
 mod emit;
 mod events;
 pub mod fault;
 pub mod generate;
+mod health;
+mod hook;
+mod hooks;
 pub(crate) mod hub;
 mod lists;
 mod paging;
@@ -25,12 +29,12 @@ use axum::{
 };
 use serde_json::json;
 
-use self::{project::Project, rate::Limiter};
+use self::{hook::Hooks, project::Project, rate::Limiter};
 use crate::{
     Shared,
     call::Call,
     config::MocksConfig,
-    route::{EVENTS, ISSUES, MERGE_REQUESTS, PIPELINES, PROJECT, STREAM, TOKENS, USER, VERSION},
+    route::{EVENTS, HOOKS, ISSUES, MERGE_REQUESTS, PIPELINES, PROJECT, STREAM, TOKENS, USER, VERSION},
     shelf::Shelf,
     world::World,
 };
@@ -61,6 +65,14 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
             "/api/v4/projects/{id}/merge_requests",
             api(MERGE_REQUESTS, get(lists::merge_requests)),
         )
+        .route(
+            "/api/v4/projects/{id}/hooks",
+            api(HOOKS, get(hooks::list).post(hooks::add)),
+        )
+        .route(
+            "/api/v4/projects/{id}/hooks/{hook}",
+            api(HOOKS, get(hooks::one).delete(hooks::remove)),
+        )
         .route("/api/v4/user", api(USER, get(api::user)))
         .route(
             "/api/v4/personal_access_tokens/self",
@@ -77,6 +89,7 @@ pub(crate) struct Kept {
     /// Tokens that are taken no more, by their ids.
     revoked: Shelf<()>,
     pub(crate) limiter: Limiter,
+    hooks: Hooks,
 }
 
 impl Kept {
@@ -84,6 +97,7 @@ impl Kept {
         Self {
             revoked: Shelf::new(config.logins_kept),
             limiter: Limiter::new(config.gitlab_rate_limit),
+            hooks: Hooks::default(),
         }
     }
 }

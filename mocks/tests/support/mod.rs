@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod gitlab;
+pub(crate) mod receiver;
 pub(crate) mod schema;
 pub(crate) mod stage;
 
@@ -30,7 +31,12 @@ pub(crate) fn seams() -> Seams {
 
 /// Mocks that know ada, who owns project 42 and one session.
 pub(crate) fn mocks_with(config: MocksConfig) -> Mocks {
-    let mocks = Mocks::new(config, seams());
+    mocks_on(seams(), config)
+}
+
+/// The same with other seams.
+pub(crate) fn mocks_on(seams: Seams, config: MocksConfig) -> Mocks {
+    let mocks = Mocks::new(config, seams);
     let ada = UserSpec {
         password: "password-of-ada".into(),
         projects: vec![42],

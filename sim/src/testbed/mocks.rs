@@ -220,9 +220,19 @@ fn kind(observation: &Observation) -> Option<Kind> {
         } if !(200..300).contains(&status) => Kind::Notice {
             text: format!("the back-channel logout of {user} in browser {browser} was answered {status}"),
         },
+        Observation::HookCalled {
+            hook,
+            project,
+            event_id,
+            status,
+            ..
+        } if !(200..300).contains(&status) => Kind::Notice {
+            text: format!("hook {hook} of project {project} was answered {status} to event {event_id}"),
+        },
         // The answer names the fault that its call met; a call that is given up has none.
         Observation::FaultFired { .. }
         | Observation::Abandoned { .. }
+        | Observation::HookCalled { .. }
         | Observation::LogoutDelivered { .. } => return None,
     })
 }

@@ -38,6 +38,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) seq: u64,
     /// Who does it: number and name.
     pub(crate) actor: (usize, &'a str),
+    /// What is done to an issue or a merge request; it is opened, unless told.
+    pub(crate) action: Option<&'a str>,
     /// How many commits a push has; a few, unless told.
     pub(crate) commits: Option<u64>,
 }

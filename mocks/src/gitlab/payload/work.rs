@@ -77,14 +77,16 @@ impl Maker<'_> {
 
     /// Attributes that issues and merge requests share.
     fn attributes(&self, path: &str) -> Value {
+        let action = self.action.unwrap_or("open");
+        let (state, state_id) = state_after(action);
         json!({
             "id": self.id(1),
             "iid": self.seq,
             "title": self.title(),
             "description": "Made on order.",
-            "state": "opened",
-            "state_id": 1,
-            "action": "open",
+            "state": state,
+            "state_id": state_id,
+            "action": action,
             "author_id": self.actor.0,
             "assignee_id": self.actor.0,
             "assignee_ids": [self.actor.0],
@@ -147,6 +149,15 @@ impl Maker<'_> {
         });
         extend(&mut request, own);
         request
+    }
+}
+
+/// The state that an action leaves, and its number.
+fn state_after(action: &str) -> (&'static str, u8) {
+    match action {
+        "close" => ("closed", 2),
+        "merge" => ("merged", 3),
+        _ => ("opened", 1),
     }
 }
 
