@@ -102,7 +102,7 @@ enum Command {
     Check(check::CheckArguments),
     /// Start the reference server with its mocks
     Serve(serve::ServeArguments),
-    /// Start the mocks alone: Keycloak, backend, GitLab, control API
+    /// Start the mocks alone: Keycloak, backend, gateway, GitLab, control API
     Mock(mock::MockArguments),
     /// List, review, accept or reject snapshots
     Snapshot(snapshot::SnapshotArguments),
