@@ -227,7 +227,7 @@ pub struct Send {
     pub tab: Names,
     /// The message.
     pub json: Value,
-    /// Do not wait until the server has read it.
+    /// Do not wait until the server has read it. A tab that was closed meanwhile sends nothing.
     #[serde(default, rename = "async")]
     pub is_async: bool,
 }
