@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,13 +13,14 @@ pub use crate::keycloak::fault::{Claim, KeycloakFault};
 use crate::{backend::fault::PollFault, gitlab::fault::GitlabFault};
 
 /// A person known to all three services.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserSpec {
     /// Password at the login page.
     pub password: String,
     /// Life of the user's access tokens, if not the realm's.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub access_token: Option<Duration>,
     /// What Keycloak says to a refresh.
     pub refresh: Refresh,
@@ -41,7 +43,7 @@ impl Default for UserSpec {
 }
 
 /// What Keycloak says to a refresh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Refresh {
     /// New tokens.
@@ -52,7 +54,7 @@ pub enum Refresh {
 }
 
 /// A change of the world. Absent fields stay as they are.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Change {
     /// Whose state changes; only `graph` belongs to nobody.
@@ -69,11 +71,12 @@ pub struct Change {
     pub refresh: Option<Refresh>,
     /// Life of the user's next access tokens.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub access_token: Option<Duration>,
 }
 
 /// A misbehaviour of one route, on order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultOrder {
     /// The route's name, a service for all of its routes (`keycloak`), or `all`.
@@ -90,17 +93,19 @@ pub struct FaultOrder {
     pub times: Option<u32>,
     /// For how long.
     #[serde(default, rename = "for", with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub duration: Option<Duration>,
 }
 
 /// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultAction {
     /// An answer of this status; the service does nothing.
     Status(u16),
     /// The answer is made at once and comes late.
     #[serde(with = "text::required")]
+    #[schemars(with = "String")]
     Delay(Duration),
     /// No answer until the route is healed; then the connection is reset.
     Hang,
@@ -144,7 +149,7 @@ impl fmt::Display for FaultAction {
 }
 
 /// Answers to be held back: made at once, sent on release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldOrder {
     /// The route's name, a service, or `all`.
@@ -158,7 +163,7 @@ pub struct HoldOrder {
 }
 
 /// How a login session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndHow {
     /// Nobody is told.
@@ -168,7 +173,7 @@ pub enum EndHow {
 }
 
 /// What of a user's is over at the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Expiry {
     /// The access token: the next call refreshes it.
@@ -180,7 +185,7 @@ pub enum Expiry {
 }
 
 /// What happens to a backend session next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// A new session begins, without containers yet.
@@ -204,7 +209,7 @@ pub enum Verb {
 }
 
 /// A fault that never met a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UnusedFault {
     /// Its number.
     pub id: u64,
@@ -213,7 +218,7 @@ pub struct UnusedFault {
 }
 
 /// A request that no route takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UnmatchedCall {
     /// The service that got it.
     pub service: &'static str,

@@ -2,11 +2,12 @@
 
 use std::{collections::VecDeque, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A misbehaviour of the lists that are polled: backend sessions, V2 and V1. A list the other way round is
 /// `reorder`, one that comes later than the next poll `delay`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PollFault {
     /// The list as it was before its last change.
