@@ -65,6 +65,14 @@ pub enum ControlError {
 }
 
 impl ControlError {
+    /// The value that cannot be, as it was written; empty when it is not about one.
+    pub fn value(&self) -> &str {
+        match self {
+            Self::BadValue { value, .. } => value,
+            _ => "",
+        }
+    }
+
     /// What was probably meant.
     pub fn nearest(&self) -> Option<&str> {
         match self {

@@ -6,7 +6,7 @@ mod call;
 pub mod config;
 mod control;
 pub mod error;
-mod fault;
+pub mod fault;
 mod gate;
 mod gateway;
 pub mod gitlab;
@@ -18,14 +18,17 @@ pub mod order;
 pub mod realm;
 pub mod route;
 mod secret;
+pub mod seen;
+pub mod shape;
 mod shelf;
-mod spoil;
 pub mod standalone;
+pub mod time;
 mod world;
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -45,10 +48,11 @@ use tokio::sync::Notify;
 use crate::{
     config::MocksConfig,
     error::ControlError,
+    fault::{action::FaultAction, orders::Firing},
     gate::Gate,
     keycloak::keys::Keys,
     observation::Observer,
-    order::{Change, EndHow, FaultAction, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
+    order::{Change, EndHow, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
     route::{STREAM, Selector},
     world::{Wait, Who, World},
 };
@@ -297,18 +301,24 @@ impl Mocks {
 
 impl World {
     fn arm(&mut self, order: FaultOrder) -> Result<u64, ControlError> {
-        if let Some(user) = &order.user {
+        if let Some(user) = &order.on.user {
             self.user(user)?;
         }
-        let (user, action) = (order.user.clone(), order.action);
-        let selector = Selector::parse(&order.route)?;
+        let (on, action) = (order.on.clone(), order.action.clone());
+        // Which openings of streams are cut, `when` tells of those to come.
+        let is_now = action == FaultAction::DropStreams && order.when.is_none();
+        let selector = on.selector()?;
         let now = self.now();
         let id = self.orders.arm(order, now)?;
-        if action == FaultAction::DropStreams && selector.matches(STREAM) {
-            let cut = self.hub.cut(user.as_deref());
-            let firing = fault::Firing { id, action };
+        if is_now && selector.matches(STREAM) {
+            let cut = self.hub.cut(&on);
+            let firing = Firing {
+                id,
+                action,
+                wait: Duration::ZERO,
+            };
             if !cut.is_empty() {
-                self.fired(firing, STREAM);
+                self.fired(&firing, STREAM);
             }
             self.orders.spend(id, !cut.is_empty());
             self.streams_closed(cut);

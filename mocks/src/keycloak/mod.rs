@@ -65,7 +65,7 @@ impl InRealm {
         let mut world = self.shared.world();
         let authority = world.authority(&self.shared, &self.realm);
         let mut authority = authority.expect("there are routes for realms that there are, and realms stay");
-        authority.fault = call.fault;
+        authority.fault = call.keycloak_fault();
         decide(&mut authority)
     }
 

@@ -19,7 +19,6 @@ pub mod people;
 pub mod problem;
 mod scalar;
 pub mod schema;
-mod shape;
 pub mod source;
 pub mod step;
 pub mod text;
