@@ -21,6 +21,7 @@ mod secret;
 mod shelf;
 mod spoil;
 pub mod standalone;
+mod users;
 mod world;
 
 use std::{
