@@ -163,8 +163,8 @@ impl Authority<'_> {
         found.filter(|(_, user)| user.account.realm == self.realm.name)
     }
 
-    /// Whether the session behind a token is alive, its user is enabled, and it still has the token's client. A
-    /// client's own token has none.
+    /// Whether the session behind a token is alive, its user is enabled, and it still has the token's client, which has
+    /// not left and come back since. A client's own token has none.
     pub(crate) fn has_session(&self, claims: &Claims) -> bool {
         let (sid, client) = (claims.text("sid"), claims.text("azp"));
         if sid.is_empty() {
@@ -181,6 +181,10 @@ impl Authority<'_> {
             Some(live) => live.has_client(client, self.times()),
             None => false,
         };
+        let part = login.clients.get(client);
+        if part.is_some_and(|part| claims.second("iat") < part.started.as_second()) {
+            return false;
+        }
         is_enabled && (is_live || login.is_kept_offline(client, self.times()))
     }
 

@@ -12,6 +12,7 @@ mod issue;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;
+mod rotation;
 pub(crate) mod session;
 mod token;
 
