@@ -13,6 +13,7 @@ pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;
 mod rotation;
+mod rsa;
 pub(crate) mod session;
 mod token;
 
