@@ -23,6 +23,7 @@ pub mod shape;
 mod shelf;
 pub mod standalone;
 pub mod time;
+mod users;
 mod world;
 
 use std::{

@@ -29,6 +29,7 @@ use crate::{
     realm::Quirks,
     route::{Selector, nearest},
     secret::Secrets,
+    users::Users,
 };
 
 /// The cookie of Renku's gateway.
@@ -133,7 +134,7 @@ pub(crate) struct World {
     pub(crate) generation: u64,
     pub(crate) seams: Seams,
     pub(crate) started: Timestamp,
-    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) users: Users,
     pub(crate) cookies: BTreeMap<String, Who>,
     pub(crate) main_realm: String,
     pub(crate) realms: BTreeMap<String, Realm>,
@@ -179,7 +180,7 @@ impl World {
         let mut world = Self {
             generation: 0,
             started,
-            users: BTreeMap::new(),
+            users: Users::default(),
             cookies: BTreeMap::new(),
             main_realm: config.realm.clone(),
             realms: Realm::all(config, keys),
@@ -259,8 +260,10 @@ impl World {
     }
 
     pub(crate) fn user_mut(&mut self, name: &str) -> Result<&mut User, ControlError> {
-        let unknown = self.unknown_user(name);
-        self.users.get_mut(name).ok_or(unknown)
+        if !self.users.contains_key(name) {
+            return Err(self.unknown_user(name));
+        }
+        Ok(self.users.get_mut(name).expect("there is one of that name"))
     }
 
     fn unknown_user(&self, name: &str) -> ControlError {

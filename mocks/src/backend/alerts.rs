@@ -83,7 +83,7 @@ pub(super) async fn raise((State(shared), Extension(call)): Asked) -> Answer {
         ));
     }
     let raised: Raised = body(&call)?;
-    if !world.users.values().any(|user| user.subject == raised.user_id) {
+    if world.users.by_subject(&raised.user_id).is_none() {
         return Err(DataError::new(
             404,
             &format!("The user with ID {} does not exist", raised.user_id),

@@ -15,6 +15,7 @@ use crate::{
     },
     realm::{ClientConfig, Quirks, RealmSettings},
     secret::Secrets,
+    users::Users,
     world::{User, World},
 };
 
@@ -80,7 +81,7 @@ impl Realm {
 /// A realm with what it needs to decide.
 pub(crate) struct Authority<'a> {
     pub(crate) realm: &'a mut Realm,
-    pub(crate) users: &'a mut BTreeMap<String, User>,
+    pub(crate) users: &'a mut Users,
     pub(crate) secrets: &'a mut Secrets,
     pub(crate) random: Random,
     pub(crate) keys: &'a Keys,
@@ -126,8 +127,7 @@ impl World {
 
     /// The user that a token is about.
     pub(crate) fn user_of(&self, claims: &Claims) -> Option<String> {
-        let subject = claims.text("sub");
-        let found = self.users.iter().find(|(_, user)| user.subject == subject);
+        let found = self.users.by_subject(claims.text("sub"));
         found.map(|(name, _)| name.clone())
     }
 }
@@ -154,20 +154,17 @@ impl Authority<'_> {
 
     /// The user of this realm that signs in by this name.
     pub(crate) fn user(&self, username: &str) -> Option<(&String, &User)> {
-        let is_meant = |user: &User| {
-            user.account.realm == self.realm.name && user.account.username.eq_ignore_ascii_case(username)
-        };
-        self.users.iter().find(|(_, user)| is_meant(user))
+        self.users.by_account(&self.realm.name, username)
     }
 
     /// The user with this subject, if it is of this realm.
     pub(crate) fn user_by_subject(&self, subject: &str) -> Option<(&String, &User)> {
-        let is_meant = |user: &User| user.subject == subject && user.account.realm == self.realm.name;
-        self.users.iter().find(|(_, user)| is_meant(user))
+        let found = self.users.by_subject(subject);
+        found.filter(|(_, user)| user.account.realm == self.realm.name)
     }
 
-    /// Whether the session behind a token is alive, its user is enabled, and it still has the token's client. A
-    /// client's own token has none.
+    /// Whether the session behind a token is alive, its user is enabled, and it still has the token's client, which has
+    /// not left and come back since. A client's own token has none.
     pub(crate) fn has_session(&self, claims: &Claims) -> bool {
         let (sid, client) = (claims.text("sid"), claims.text("azp"));
         if sid.is_empty() {
@@ -184,6 +181,10 @@ impl Authority<'_> {
             Some(live) => live.has_client(client, self.times()),
             None => false,
         };
+        let part = login.clients.get(client);
+        if part.is_some_and(|part| claims.second("iat") < part.started.as_second()) {
+            return false;
+        }
         is_enabled && (is_live || login.is_kept_offline(client, self.times()))
     }
 

@@ -15,7 +15,7 @@ use super::{
     authority::Authority,
     fault::KeycloakFault,
     issue::Issue,
-    session::{RefreshId, Reuse, no_client},
+    rotation::{RefreshId, Reuse, no_client},
 };
 use crate::{
     call::Call,
@@ -155,14 +155,8 @@ impl Authority<'_> {
         }
         let scope = narrowed(claims.text("scope"), call.form("scope"))?;
         if self.realm.settings.revoke_refresh_token {
-            let id = RefreshId {
-                sid: &sid,
-                client: &client.client_id,
-                jti: claims.text("jti"),
-                family: claims.text("reuse_id"),
-                issued: claims.second("iat"),
-            };
-            self.realm.sessions.rotate(id, self.reuse())?;
+            let reuse = self.reuse();
+            self.realm.sessions.rotate(RefreshId::of(&claims), reuse)?;
         }
         self.realm.sessions.touch(&sid, &client.client_id, self.now);
         self.issue(&Issue {
@@ -213,7 +207,8 @@ impl Authority<'_> {
         Ok(())
     }
 
-    fn reuse(&self) -> Reuse {
+    /// How often a refresh token may be used now.
+    pub(super) fn reuse(&self) -> Reuse {
         let is_racy = self.fault == Some(KeycloakFault::RacyRotation);
         Reuse {
             most: self.realm.settings.refresh_token_max_reuse,

@@ -18,6 +18,7 @@ use crate::{
         authority::Authority,
         error_page, escaped,
         grant::with_defaults,
+        keys::Claims,
         session::{Answered, AuthRequest, Challenge, Code, Page},
     },
     realm::ClientConfig,
@@ -81,20 +82,31 @@ impl Authority<'_> {
         }
     }
 
-    /// The live session of the browser, if it is young enough for the client.
+    /// The live session of the browser, if its cookie and user are still good and it is young enough for the client.
     fn signed_in(&self, call: &Call) -> Option<String> {
-        let claims = self.browser(call)?;
-        let login = self.live(claims.as_str())?;
+        let claims = self.identity(call)?;
+        let sid = claims.text("sid");
+        let login = self.live(sid)?;
+        let account = &self.users.get(&login.who.user)?.account;
+        let not_before = account.not_before.max(self.realm.settings.not_before);
+        if !account.is_enabled || claims.second("iat") < not_before {
+            return None;
+        }
         let max_age = call.field("max_age").and_then(|age| age.parse().ok());
         let age = self.now.duration_since(login.started);
         let is_young = max_age.is_none_or(|most| age <= SignedDuration::from_secs(most));
-        is_young.then_some(claims)
+        is_young.then(|| sid.to_owned())
     }
 
     /// The session that the browser's cookie names, alive or not.
     pub(super) fn browser(&self, call: &Call) -> Option<String> {
+        self.identity(call).map(|claims| claims.text("sid").to_owned())
+    }
+
+    /// What the browser's cookie says, if it is ours.
+    fn identity(&self, call: &Call) -> Option<Claims> {
         let claims = self.keys.verify_own(call.cookie(IDENTITY)?)?;
-        (claims.text("iss") == self.realm.issuer).then(|| claims.text("sid").to_owned())
+        (claims.text("iss") == self.realm.issuer).then_some(claims)
     }
 
     /// The client that asks, if it is known and may be answered at all.

@@ -12,6 +12,8 @@ mod issue;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;
+mod rotation;
+mod rsa;
 pub(crate) mod session;
 mod token;
 

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    keycloak::Refusal,
-    realm::{RealmSettings, ReuseCount, seconds},
+    keycloak::{Refusal, rotation::Used},
+    realm::{RealmSettings, seconds},
     shelf::Shelf,
     world::Who,
 };
 
 /// A session is kept for so long beyond its idle time, in seconds; its refresh tokens are not (MOCKS K10).
 const IDLE_GRACE: i64 = 120;
-/// Within this time refreshes of one token all succeed when their count is not reliable.
-const RACE: SignedDuration = SignedDuration::from_secs(1);
 
 /// All login sessions of the realm, with what leads to them.
 #[derive(Debug)]
@@ -108,34 +106,7 @@ pub(crate) struct ClientSession {
     /// Whether the client may go on when the session is over.
     is_offline: bool,
     /// The newest refresh token used, by family.
-    families: BTreeMap<String, Used>,
-}
-
-#[derive(Clone, Debug)]
-struct Used {
-    jti: String,
-    /// When it was issued, in seconds since 1970.
-    issued: i64,
-    first: Timestamp,
-    count: u32,
-}
-
-/// A refresh token as rotation sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RefreshId<'a> {
-    pub(crate) sid: &'a str,
-    pub(crate) client: &'a str,
-    pub(crate) jti: &'a str,
-    pub(crate) family: &'a str,
-    pub(crate) issued: i64,
-}
-
-/// How often a refresh token may be used, by what that is counted, and the time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reuse {
-    pub(crate) most: u32,
-    pub(crate) counted: ReuseCount,
-    pub(crate) now: Timestamp,
+    pub(super) families: BTreeMap<String, Used>,
 }
 
 impl Sessions {
@@ -207,10 +178,19 @@ impl Sessions {
 
     /// A client may go on with a session when it is over.
     pub(crate) fn keep_offline(&mut self, sid: &str, client: &str) {
-        let login = self.logins.get_mut(sid);
-        if let Some(part) = login.and_then(|login| login.clients.get_mut(client)) {
+        if let Some(part) = self.part_mut(sid, client) {
             part.is_offline = true;
         }
+    }
+
+    /// A client's part of a session.
+    pub(super) fn part(&self, sid: &str, client: &str) -> Option<&ClientSession> {
+        self.logins.get(sid)?.clients.get(client)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn part_mut(&mut self, sid: &str, client: &str) -> Option<&mut ClientSession> {
+        self.logins.get_mut(sid)?.clients.get_mut(client)
     }
 
     /// A client has no part in a session any more; its refresh tokens are dead.
@@ -242,47 +222,6 @@ impl Sessions {
         let live = self.all_live(times).filter(|(_, login)| login.who == *who);
         live.last().map(|(sid, _)| sid.clone())
     }
-
-    /// Uses a refresh token up (MOCKS K9). A use too many costs the client its part of the session.
-    pub(crate) fn rotate(&mut self, token: RefreshId<'_>, reuse: Reuse) -> Result<(), Refusal> {
-        let login = self.logins.get_mut(token.sid);
-        let Some(part) = login.and_then(|login| login.clients.get_mut(token.client)) else {
-            return Err(no_client());
-        };
-        let family = match reuse.counted {
-            ReuseCount::PerClient => "",
-            ReuseCount::PerLogin | ReuseCount::Racy => token.family,
-        };
-        let Some(used) = part.families.get_mut(family).filter(|used| used.jti == token.jti) else {
-            if part
-                .families
-                .get(family)
-                .is_some_and(|used| token.issued < used.issued)
-            {
-                return Err(Refusal::grant("Stale token"));
-            }
-            let used = Used {
-                jti: token.jti.to_owned(),
-                issued: token.issued,
-                first: reuse.now,
-                count: 1,
-            };
-            part.families.insert(family.to_owned(), used);
-            return Ok(());
-        };
-        let is_race = reuse.counted == ReuseCount::Racy && reuse.now.duration_since(used.first) < RACE;
-        if used.count <= reuse.most || is_race {
-            used.count += 1;
-            return Ok(());
-        }
-        self.detach(token.sid, token.client);
-        Err(Refusal::grant("Maximum allowed refresh token reuse exceeded"))
-    }
-}
-
-/// What a client hears that has no part in the session.
-pub(crate) fn no_client() -> Refusal {
-    Refusal::grant("Session doesn't have required client")
 }
 
 impl Login {
@@ -368,24 +307,6 @@ mod tests {
         sessions
     }
 
-    fn token(jti: &str, issued: i64) -> RefreshId<'_> {
-        RefreshId {
-            sid: "s",
-            client: "renku-ui",
-            jti,
-            family: "f",
-            issued,
-        }
-    }
-
-    fn reuse(counted: ReuseCount) -> Reuse {
-        Reuse {
-            most: 0,
-            counted,
-            now: at(10),
-        }
-    }
-
     #[test]
     fn a_session_lives_until_idle_too_old_or_ended() {
         let settings = RealmSettings::default();
@@ -415,54 +336,6 @@ mod tests {
         assert_eq!(newest(&sessions).as_deref(), Some("t"));
         sessions.end("t");
         assert_eq!(newest(&sessions).as_deref(), Some("s"));
-    }
-
-    #[test]
-    fn a_token_used_twice_costs_the_client_its_part() {
-        let mut sessions = sessions();
-        let mut rotate = |jti, issued| {
-            let refusal = sessions.rotate(token(jti, issued), reuse(ReuseCount::PerLogin));
-            refusal.err().map(|refusal| refusal.description)
-        };
-
-        assert_eq!(rotate("a", 1), None);
-        assert_eq!(rotate("b", 2), None);
-        assert_eq!(rotate("a", 1).as_deref(), Some("Stale token"));
-        assert_eq!(
-            rotate("b", 2).as_deref(),
-            Some("Maximum allowed refresh token reuse exceeded")
-        );
-        assert_eq!(
-            rotate("c", 3).as_deref(),
-            Some("Session doesn't have required client")
-        );
-    }
-
-    #[test]
-    fn uses_are_counted_by_sign_in_by_client_or_not_reliably() {
-        for (counted, other_family, again) in [
-            (ReuseCount::PerLogin, true, false),
-            (ReuseCount::PerClient, false, false),
-            (ReuseCount::Racy, true, true),
-        ] {
-            let mut sessions = sessions();
-            let older = RefreshId {
-                family: "g",
-                ..token("x", 1)
-            };
-
-            assert_eq!(sessions.rotate(token("a", 2), reuse(counted)), Ok(()));
-            assert_eq!(
-                sessions.rotate(older, reuse(counted)).is_ok(),
-                other_family,
-                "{counted:?}"
-            );
-            assert_eq!(
-                sessions.rotate(token("a", 2), reuse(counted)).is_ok(),
-                again,
-                "{counted:?}"
-            );
-        }
     }
 
     #[test]

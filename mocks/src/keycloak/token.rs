@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::Call,
-    keycloak::{Asked, NOT_STORED, Refusal, authority::Authority, keys::Claims},
+    keycloak::{Asked, NOT_STORED, Refusal, authority::Authority, keys::Claims, rotation::RefreshId},
 };
 
 /// `POST …/token/introspect` (RFC 7662): whatever is wrong with a token, it is only not active.
@@ -147,10 +147,16 @@ impl Authority<'_> {
                 _ => false,
             };
             let is_ours = claims.text("iss") == self.realm.issuer && !self.is_stale(&claims);
-            (is_good && is_ours).then_some(claims)
+            (is_good && is_ours && !self.is_worn(&claims)).then_some(claims)
         };
         let claims = self.good(token).or_else(own)?;
         (self.has_session(&claims) && !self.is_revoked(&claims)).then_some(claims)
+    }
+
+    /// Whether rotation would refuse the next use of a refresh token.
+    fn is_worn(&self, claims: &Claims) -> bool {
+        let sessions = &self.realm.sessions;
+        self.realm.settings.revoke_refresh_token && sessions.is_worn(RefreshId::of(claims), self.reuse())
     }
 
     pub(super) fn is_revoked(&self, claims: &Claims) -> bool {
