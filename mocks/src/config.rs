@@ -64,8 +64,22 @@ pub struct MocksConfig {
     pub alerts_kept: usize,
     /// Users who may raise alerts.
     pub admins: Vec<String>,
+    /// Stubs held, and of those that are gone without having been of use, remembered.
+    pub stubs_kept: usize,
+    /// Who serves stubs.
+    pub stub_server: StubServer,
     /// Largest body of a request taken, in bytes.
     pub body_bytes: usize,
+}
+
+/// Who serves stubs. Both give the same answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StubServer {
+    /// The mocks themselves, on whatever clock they run.
+    InProcess,
+    /// A wiremock server on a port of the loopback, started with the first request that a stub might take. It lives on
+    /// the real clock only.
+    Wiremock,
 }
 
 /// Settings of the gateway; the times are those of MOCKS B4.
@@ -152,6 +166,8 @@ impl Default for MocksConfig {
             sessions_per_user: 1_000,
             alerts_kept: 1_000,
             admins: vec!["admin".to_owned()],
+            stubs_kept: 1_000,
+            stub_server: StubServer::InProcess,
             body_bytes: 1 << 20,
         }
     }

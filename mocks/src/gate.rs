@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::{Body, to_bytes},
     extract::{Request, State},
     http::StatusCode,
@@ -46,25 +47,45 @@ struct Orders {
 
 /// Lets a request through, or not.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, gate.shared.config.body_bytes).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    };
-    let mut call = Call::read(&parts, &body);
-    let (record, orders) = gate.begin(&mut call);
-    let peer = parts.extensions.get::<Peer>().cloned();
-    let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(Arc::new(call));
-
-    let Some(response) = gate.answer((request, next), (orders, peer.clone())).await else {
-        record.answered(0);
-        return reset(peer).await;
-    };
-    record.answered(response.status().as_u16());
-    response
+    if request.extensions().get::<Probe>().is_some() {
+        return Extension(Owner(gate.route)).into_response();
+    }
+    gate.through(request, |request| next.run(request)).await
 }
 
+/// Marks a request that only asks which route it would come to. It leaves no trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe;
+
+/// The answer to a [`Probe`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner(pub(crate) &'static str);
+
 impl Gate {
+    /// Puts a request on record, has `serve` answer it, and lets what was ordered happen to it.
+    pub(crate) async fn through<F: Future<Output = Response>>(
+        &self,
+        request: Request,
+        serve: impl FnOnce(Request) -> F,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = to_bytes(body, self.shared.config.body_bytes).await else {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        };
+        let mut call = Call::read(&parts, &body);
+        let (record, orders) = self.begin(&mut call);
+        let peer = parts.extensions.get::<Peer>().cloned();
+        let mut request = Request::from_parts(parts, Body::from(body));
+        request.extensions_mut().insert(Arc::new(call));
+
+        let Some(response) = self.answer(|| serve(request), (orders, peer.clone())).await else {
+            record.answered(0);
+            return reset(peer).await;
+        };
+        record.answered(response.status().as_u16());
+        response
+    }
+
     fn begin(&self, call: &mut Call) -> (Record, Orders) {
         let mut world = self.shared.world();
         call.seen = Seen {
@@ -100,9 +121,9 @@ impl Gate {
     }
 
     /// The answer; none when the connection is to be reset.
-    async fn answer(
+    async fn answer<F: Future<Output = Response>>(
         &self,
-        (request, next): (Request, Next),
+        serve: impl FnOnce() -> F,
         (orders, peer): (Orders, Option<Peer>),
     ) -> Option<Response> {
         let Orders { firing, mut wait } = orders;
@@ -110,8 +131,7 @@ impl Gate {
             action, wait: time, ..
         }) = firing
         else {
-            let response = next.run(request).await;
-            return released(response, wait).await;
+            return released(serve().await, wait).await;
         };
         let service = route::service(self.route);
         let response = match &action {
@@ -132,7 +152,7 @@ impl Gate {
                 };
                 status.answer(service)
             }
-            _ => next.run(request).await,
+            _ => serve().await,
         };
         let time = self.shared.config.scaled(time);
         let response = match &action {
@@ -290,7 +310,7 @@ impl World {
         });
         let of_service = ROUTES
             .iter()
-            .filter(|known| route::service(known.name) == service);
+            .filter(|known| route::service(known.name) == service && !route::is_stub(known.name));
         // Of several routes on one path the first is meant.
         let nearest = of_service
             .rev()

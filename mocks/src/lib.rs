@@ -22,6 +22,7 @@ pub mod seen;
 pub mod shape;
 mod shelf;
 pub mod standalone;
+pub mod stub;
 pub mod time;
 mod users;
 mod world;
@@ -32,18 +33,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Json, Router,
-    extract::{Request, State},
-    handler::Handler,
-    http::StatusCode,
-    middleware,
-    response::{IntoResponse, Response},
-    routing::MethodRouter,
-};
+use axum::{Router, middleware, routing::MethodRouter};
 use polytab_protocol::{id::UserId, topic::Topic};
 use polytab_seams::Seams;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::{
@@ -55,6 +48,7 @@ use crate::{
     observation::Observer,
     order::{Change, EndHow, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
     route::{STREAM, Selector},
+    stub::{Service, overlay::Overlay},
     world::{Wait, Who, World},
 };
 
@@ -67,6 +61,7 @@ struct Shared {
     config: MocksConfig,
     keys: Keys,
     world: Mutex<World>,
+    overlay: Overlay,
     /// Told of each call that arrives.
     arrived: Notify,
 }
@@ -97,26 +92,6 @@ impl Shared {
         };
         handler.layer(middleware::from_fn_with_state(gate, gate::pass))
     }
-
-    /// A service that puts on record what none of its routes takes.
-    fn service(self: &Arc<Self>, service: &'static str, routes: Router) -> Router {
-        routes.fallback_service(unmatched.with_state((Arc::clone(self), service)))
-    }
-}
-
-async fn unmatched(
-    State((shared, service)): State<(Arc<Shared>, &'static str)>,
-    request: Request,
-) -> Response {
-    shared
-        .world()
-        .unmatched(service, &request, shared.config.secrets_kept);
-    let body = match service {
-        "keycloak" => json!({"error": "HTTP 404 Not Found"}),
-        "backend" => json!({"error": {"code": 1404, "message": "The requested resource does not exist"}}),
-        _ => json!({"error": "404 Not Found"}),
-    };
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
 impl Mocks {
@@ -125,6 +100,7 @@ impl Mocks {
         let keys = Keys::new();
         Self(Arc::new(Shared {
             world: Mutex::new(World::new(&config, &keys, seams)),
+            overlay: Overlay::new(&config),
             keys,
             arrived: Notify::new(),
             config,
@@ -133,22 +109,22 @@ impl Mocks {
 
     /// Keycloak.
     pub fn keycloak(&self) -> Router {
-        self.0.service("keycloak", keycloak::router(&self.0))
+        self.0.service(Service::Keycloak, keycloak::router(&self.0))
     }
 
     /// The backend services, as the gateway meets them.
     pub fn backend(&self) -> Router {
-        self.0.service("backend", backend::router(&self.0))
+        self.0.service(Service::Backend, backend::router(&self.0))
     }
 
     /// GitLab.
     pub fn gitlab(&self) -> Router {
-        self.0.service("gitlab", gitlab::router(&self.0))
+        self.0.service(Service::Gitlab, gitlab::router(&self.0))
     }
 
     /// The gateway before the backend services.
     pub fn gateway(&self) -> Router {
-        self.0.service("gateway", gateway::router(self))
+        self.0.service(Service::Gateway, gateway::router(self))
     }
 
     /// The control API, for a listener of its own.

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     Mocks,
-    config::{GatewayConfig, MocksConfig},
+    config::{GatewayConfig, MocksConfig, StubServer},
     order::UserSpec,
 };
 
@@ -108,6 +108,7 @@ impl Standalone {
                 url: Url::parse(&urls[4])?,
                 ..GatewayConfig::default()
             },
+            stub_server: StubServer::Wiremock,
             ..MocksConfig::default()
         };
         config
@@ -131,6 +132,11 @@ impl Standalone {
             listeners,
             urls,
         })
+    }
+
+    /// What they are over, to be ordered without HTTP.
+    pub fn mocks(&self) -> &Mocks {
+        &self.mocks
     }
 
     /// What whoever started the process waits for: one line, for people.

@@ -29,6 +29,7 @@ use crate::{
     realm::Quirks,
     route::{Selector, nearest},
     secret::Secrets,
+    stub::Stubs,
     users::Users,
 };
 
@@ -152,6 +153,7 @@ pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) gitlab: Kept,
     pub(crate) orders: Orders,
+    pub(crate) stubs: Stubs,
     pub(crate) waiting: BTreeMap<u64, Waiting>,
     pub(crate) calls: u64,
     pub(crate) journal: Journal,
@@ -195,6 +197,7 @@ impl World {
             hub: Hub::new(config, started.as_second()),
             gitlab: Kept::new(config),
             orders: Orders::default(),
+            stubs: Stubs::new(config.stubs_kept),
             waiting: BTreeMap::new(),
             calls: 0,
             journal: Journal::new(config.journal_entries),
@@ -231,6 +234,7 @@ impl World {
         let old = std::mem::replace(self, Self::new(config, keys, seams));
         self.generation = old.generation + 1;
         self.observer = old.observer;
+        self.stubs.after(&old.stubs);
         // Event ids from before the reset must not be taken for new ones, also when a second has not passed.
         self.hub.store.epoch = self.hub.store.epoch.max(epoch + 1);
     }
