@@ -18,9 +18,11 @@ pub mod order;
 pub mod realm;
 pub mod route;
 mod secret;
+pub mod settings;
 mod shelf;
 mod spoil;
 pub mod standalone;
+pub mod start;
 mod world;
 
 use std::{
