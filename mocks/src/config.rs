@@ -52,6 +52,8 @@ pub struct MocksConfig {
     pub hook_retry: Duration,
     /// Events that may wait for one hook; further ones are not delivered.
     pub hook_queue: usize,
+    /// Where GitLab is reached: what it tells of projects and people leads there.
+    pub gitlab_url: Url,
     /// How often GitLab's REST API may be called; without it as often as one likes.
     pub gitlab_rate_limit: Option<RateLimit>,
     /// Secrets kept for the search in frames, and unmatched calls kept for the report.
@@ -160,6 +162,7 @@ impl Default for MocksConfig {
             hook_retries: 1,
             hook_retry: Duration::from_secs(15),
             hook_queue: 1_000,
+            gitlab_url: Url::parse("https://gitlab.example.org").expect("a constant URL"),
             gitlab_rate_limit: None,
             secrets_kept: 10_000,
             logins_kept: 10_000,

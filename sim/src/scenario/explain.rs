@@ -166,7 +166,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::UnknownKey,
         name: "unknown-key",
         title: "a key that is not known here",
-        text: "The key is not one of those that may stand at this place; most often it is a slip of the keyboard or stands one level too high or too low. `polytab schema scenario` prints all keys; editors that read the `$schema` comment complete them.",
+        text: "The key is not one of those that may stand at this place; most often it is a slip of the keyboard or stands one level too high or too low. `polytab schema scenario` (or `mocks`, for their settings) prints all keys; editors that read the `$schema` comment complete them.",
     },
     Explanation {
         code: Code::UnknownStep,
