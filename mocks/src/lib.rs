@@ -13,6 +13,7 @@ pub mod gitlab;
 mod journal;
 mod json;
 mod keycloak;
+pub mod loose_end;
 pub mod observation;
 pub mod order;
 pub mod realm;

@@ -41,6 +41,7 @@ fn run(scenarios: &[Arc<Scenario>], seed: u64, jobs: usize) -> Vec<Report> {
         jobs: NonZeroUsize::new(jobs).unwrap(),
         repeat: 1,
         retries: 0,
+        strict: false,
         fail_fast: false,
         mock_ports: [0; 4],
         snapshots: SnapshotMode::Check,

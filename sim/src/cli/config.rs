@@ -48,6 +48,7 @@ pub(super) struct RunSettings {
     pub(super) repeat: Option<u32>,
     pub(super) retries: Option<u32>,
     pub(super) fail_fast: Option<bool>,
+    pub(super) strict: Option<bool>,
     pub(super) filter: Option<Vec<String>>,
     pub(super) tag: Option<Vec<String>>,
     pub(super) report: Option<Vec<String>>,

@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
+use clap::builder::FalseyValueParser;
 use polytab_mocks::{
     settings::{Name, Settings},
     standalone::Standalone,
@@ -19,6 +20,9 @@ pub(super) struct MockArguments {
     /// Which mocks listen; the control API does in any case (default: all)
     #[arg(value_name = "MOCK", env = "POLYTAB_MOCK_MOCKS", value_delimiter = ',')]
     mocks: Option<Vec<Name>>,
+    /// End with exit code 1 when a fault or stub was met by no call, or a request was taken by no mock
+    #[arg(long, env = "POLYTAB_STRICT", value_parser = FalseyValueParser::new())]
+    strict: bool,
     #[command(flatten)]
     shared: SharedArguments,
 }
@@ -49,7 +53,7 @@ Examples:
 
 A flag wins over the environment, the environment over the file. A key of the file is the flag's \
 name with `_` for `-`. SIGINT and SIGTERM end the mocks in order; asked twice they end at once.
-Exit codes: 0 ended as asked, 2 usage, 3 a file is not valid, 6 a port is taken or a file cannot be written.";
+Exit codes: 0 ended as asked, 1 `--strict` and something was loose, 2 usage, 3 a file is not valid, 6 a port is taken or a file cannot be written.";
 
 pub(super) fn mock(arguments: MockArguments) -> anyhow::Result<Exit> {
     let asked = Settings {
@@ -72,6 +76,7 @@ pub(super) fn mock(arguments: MockArguments) -> anyhow::Result<Exit> {
         for note in mocks.notes() {
             tell(&format!("note: {note}"));
         }
+        let handle = mocks.mocks().clone();
         let asked = super::serve::asked_to_stop()?;
         writeln!(std::io::stdout(), "{line}")?;
         let stop = CancellationToken::new();
@@ -80,16 +85,23 @@ pub(super) fn mock(arguments: MockArguments) -> anyhow::Result<Exit> {
         tokio::select! {
             biased;
             () = &mut asked => stop.cancel(),
-            () = &mut serving => return Ok(Exit::Passed),
-        }
-        // Who asks twice does not want to wait.
-        let again = super::serve::asked_to_stop()?;
-        tokio::select! {
-            biased;
-            () = again => {}
             () = &mut serving => {}
         }
-        Ok(Exit::Passed)
+        if stop.is_cancelled() {
+            // Who asks twice does not want to wait.
+            let again = super::serve::asked_to_stop()?;
+            tokio::select! {
+                biased;
+                () = again => {}
+                () = &mut serving => {}
+            }
+        }
+        let loose = handle.loose_ends();
+        for end in &loose {
+            tell(&format!("note: {end}"));
+        }
+        let held = loose.is_empty() || !arguments.strict;
+        Ok(if held { Exit::Passed } else { Exit::Failed })
     })
 }
 

@@ -69,6 +69,9 @@ pub(super) struct RunArguments {
     /// Begin no further scenario after one failed
     #[arg(long, env = "POLYTAB_FAIL_FAST", value_parser = FalseyValueParser::new())]
     fail_fast: bool,
+    /// A fault or stub that no call met, and a request that no mock takes, fail the scenario
+    #[arg(long, env = "POLYTAB_STRICT", value_parser = FalseyValueParser::new())]
+    strict: bool,
     /// Form of the output: for people, or the event stream as JSON lines
     #[arg(long, value_enum, default_value_t, env = "POLYTAB_MESSAGE_FORMAT")]
     pub(super) message_format: MessageFormat,
@@ -162,6 +165,7 @@ pub(super) fn plan(arguments: &RunArguments) -> anyhow::Result<Plan> {
                 .unwrap_or(NonZeroUsize::new(usual_jobs).unwrap_or(NonZeroUsize::MIN)),
             repeat,
             retries: arguments.retries.or(settings.retries).unwrap_or(0),
+            strict: arguments.strict || settings.strict.unwrap_or(false),
             fail_fast: arguments.fail_fast || settings.fail_fast.unwrap_or(false),
             mock_ports,
             snapshots: if arguments.ci {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use polytab_mocks::loose_end::LooseEnd;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +136,7 @@ async fn play(
             Err(error) => return Played::broken(chain(&error), error.trouble()),
         },
     };
-    let stage = Stage::new(bed, Arc::clone(scenario), snapshots);
+    let stage = Stage::new(bed, Arc::clone(scenario), (snapshots, plan.strict));
     let played = tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -181,19 +182,23 @@ async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
         .pass(stage.site().target.intervals.short_loop * TAIL_SHORT_LOOPS)
         .await;
     stage.bed.end_pages().await?;
-    for fault in stage.site().mocks.unused_faults() {
-        let order = fault.order;
-        stage.record(Kind::Notice {
-            text: format!(
-                "the fault `{}` on `{}` was met by no call",
-                order.action,
-                order.on.route.as_deref().unwrap_or("all")
-            ),
-        });
-    }
+    loose_ends(stage);
     match stage.site().recorder.lost() {
         0 => Ok(()),
         lost => Err(RunError::TooMuch(lost)),
+    }
+}
+
+/// Faults and stubs that nobody met, requests that nobody takes: told, and failures of a strict run.
+fn loose_ends(stage: &Stage) {
+    for end in stage.site().mocks.loose_ends() {
+        let text = end.to_string();
+        if stage.strict {
+            stage.fail_as_a_whole("strict", text);
+        } else if !matches!(end, LooseEnd::Unmatched(_)) {
+            // A request that nobody takes was told when it came.
+            stage.record(Kind::Notice { text });
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) bed: Bed,
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) snapshots: SnapshotMode,
+    /// Whether what nobody met, and what nobody takes, are failures.
+    pub(crate) strict: bool,
     failures: Mutex<Vec<(String, Failure)>>,
 }
 
@@ -53,11 +55,12 @@ pub(crate) struct Place {
 }
 
 impl Stage {
-    pub(crate) fn new(bed: Bed, scenario: Arc<Scenario>, snapshots: SnapshotMode) -> Self {
+    pub(crate) fn new(bed: Bed, scenario: Arc<Scenario>, (snapshots, strict): (SnapshotMode, bool)) -> Self {
         Self {
             bed,
             scenario,
             snapshots,
+            strict,
             failures: Mutex::default(),
         }
     }
@@ -172,6 +175,28 @@ impl Stage {
             window_ms: (now_ms.saturating_sub(10_000), now_ms),
         };
         self.settle(place, Standing::Unmet(vec![failure]))
+    }
+
+    /// A failure of the run as a whole, under the name of what says so.
+    pub(crate) fn fail_as_a_whole(&self, name: &str, message: String) {
+        let now_ms = self.site().recorder.now_ms();
+        let failure = Failure {
+            message,
+            tab: None,
+            line: None,
+            file: None,
+            expected: Vec::new(),
+            seen: Vec::new(),
+            window_ms: (0, now_ms),
+        };
+        self.record(Kind::RuleBroken {
+            rule: name.to_owned(),
+            failure: failure.clone(),
+        });
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name.to_owned(), failure));
     }
 
     /// A step that asks for what there is not: the file's fault.

@@ -46,6 +46,8 @@ pub struct SuiteOptions {
     pub retries: u32,
     /// Begin no scenario after one failed.
     pub fail_fast: bool,
+    /// Whether faults and stubs that nobody met, and requests that no mock takes, fail a scenario.
+    pub strict: bool,
     /// Ports of the mocks beside a server that is not ours: Keycloak, backend, GitLab, control API.
     pub mock_ports: [u16; 4],
     /// What happens with snapshots.
@@ -95,6 +97,7 @@ pub fn run(
                         target: options.target.clone(),
                         clock: options.clock,
                         seed,
+                        strict: options.strict,
                         hosts: hosts.clone(),
                     };
                     let report = tried(scenario, &plan, options, stop);

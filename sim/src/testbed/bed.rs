@@ -49,6 +49,8 @@ pub(crate) struct BedPlan {
     pub clock: ClockKind,
     /// The seed of all randomness.
     pub seed: u64,
+    /// Whether faults and stubs that nobody met, and requests that nobody takes, are failures.
+    pub strict: bool,
     /// Mocks that already listen, beside a target that is not ours.
     pub hosts: Option<Arc<MockHosts>>,
 }
