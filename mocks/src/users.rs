@@ -7,7 +7,7 @@ use crate::world::User;
 /// All users by the name that the world knows them by. Subject, realm and username of one who is in it stay.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    users: BTreeMap<String, User>,
+    people: BTreeMap<String, User>,
     /// Names by subject.
     subjects: BTreeMap<String, String>,
     /// Names by realm and username in lower case: accounts may differ in nothing but that.
@@ -20,11 +20,11 @@ impl Users {
         self.subjects.insert(user.subject.clone(), name.clone());
         let account = account_key(&user.account.realm, &user.account.username);
         self.accounts.entry(account).or_default().insert(name.clone());
-        self.users.insert(name, user);
+        self.people.insert(name, user);
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<User> {
-        let user = self.users.remove(name)?;
+        let user = self.people.remove(name)?;
         self.subjects.remove(&user.subject);
         let account = account_key(&user.account.realm, &user.account.username);
         if let Some(names) = self.accounts.get_mut(&account) {
@@ -37,39 +37,39 @@ impl Users {
     }
 
     pub(crate) fn contains_key(&self, name: &str) -> bool {
-        self.users.contains_key(name)
+        self.people.contains_key(name)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&User> {
-        self.users.get(name)
+        self.people.get(name)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut User> {
-        self.users.get_mut(name)
+        self.people.get_mut(name)
     }
 
     /// The user with this subject, by name.
     pub(crate) fn by_subject(&self, subject: &str) -> Option<(&String, &User)> {
-        self.users.get_key_value(self.subjects.get(subject)?)
+        self.people.get_key_value(self.subjects.get(subject)?)
     }
 
     /// The user who signs in at this realm by this name, in whatever case.
     pub(crate) fn by_account(&self, realm: &str, username: &str) -> Option<(&String, &User)> {
         let names = self.accounts.get(&account_key(realm, username))?;
-        self.users.get_key_value(names.first()?)
+        self.people.get_key_value(names.first()?)
     }
 
     /// All of them, by name.
     pub(crate) fn iter(&self) -> Iter<'_, String, User> {
-        self.users.iter()
+        self.people.iter()
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.users.keys()
+        self.people.keys()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &User> {
-        self.users.values()
+        self.people.values()
     }
 }
 
