@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use crate::{order::FaultAction, secret, world::Who};
+use crate::{fault::action::FaultAction, keycloak::fault::KeycloakFault, secret, seen::Seen};
 
 /// A request.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +26,8 @@ pub(crate) struct Call {
     /// A JSON body that is an object.
     pub(crate) json: Option<Map<String, Value>>,
     pub(crate) body: Bytes,
-    /// On whose behalf.
-    pub(crate) who: Option<Who>,
+    /// What orders and the journal know of it; empty until it is on record.
+    pub(crate) seen: Seen,
     /// The fault that it meets.
     pub(crate) fault: Option<FaultAction>,
 }
@@ -50,8 +50,16 @@ impl Call {
             form: is_form.then(|| pairs(body)),
             json: is_json.then(|| serde_json::from_slice(body).ok()).flatten(),
             body: body.clone(),
-            who: None,
+            seen: Seen::default(),
             fault: None,
+        }
+    }
+
+    /// The fault of Keycloak's that it meets.
+    pub(crate) fn keycloak_fault(&self) -> Option<KeycloakFault> {
+        match self.fault {
+            Some(FaultAction::Keycloak(fault)) => Some(fault),
+            _ => None,
         }
     }
 

@@ -52,6 +52,8 @@ pub struct MocksConfig {
     pub hook_retry: Duration,
     /// Events that may wait for one hook; further ones are not delivered.
     pub hook_queue: usize,
+    /// Where GitLab is reached: what it tells of projects and people leads there.
+    pub gitlab_url: Url,
     /// How often GitLab's REST API may be called; without it as often as one likes.
     pub gitlab_rate_limit: Option<RateLimit>,
     /// Secrets kept for the search in frames, and unmatched calls kept for the report.
@@ -64,8 +66,22 @@ pub struct MocksConfig {
     pub alerts_kept: usize,
     /// Users who may raise alerts.
     pub admins: Vec<String>,
+    /// Stubs held, and of those that are gone without having been of use, remembered.
+    pub stubs_kept: usize,
+    /// Who serves stubs.
+    pub stub_server: StubServer,
     /// Largest body of a request taken, in bytes.
     pub body_bytes: usize,
+}
+
+/// Who serves stubs. Both give the same answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StubServer {
+    /// The mocks themselves, on whatever clock they run.
+    InProcess,
+    /// A wiremock server on a port of the loopback, started with the first request that a stub might take. It lives on
+    /// the real clock only.
+    Wiremock,
 }
 
 /// Settings of the gateway; the times are those of MOCKS B4.
@@ -146,12 +162,15 @@ impl Default for MocksConfig {
             hook_retries: 1,
             hook_retry: Duration::from_secs(15),
             hook_queue: 1_000,
+            gitlab_url: Url::parse("https://gitlab.example.org").expect("a constant URL"),
             gitlab_rate_limit: None,
             secrets_kept: 10_000,
             logins_kept: 10_000,
             sessions_per_user: 1_000,
             alerts_kept: 1_000,
             admins: vec!["admin".to_owned()],
+            stubs_kept: 1_000,
+            stub_server: StubServer::InProcess,
             body_bytes: 1 << 20,
         }
     }

@@ -59,12 +59,52 @@ pub enum ControlError {
     /// No open event stream has that number.
     #[error("no open event stream has the number {0}")]
     UnknownStream(u64),
+    /// Something that no stub can say.
+    #[error("`{field}` of a stub cannot be `{value}`: {mend}")]
+    BadStub {
+        /// Which part of it, as `request.path`.
+        field: &'static str,
+        /// The value.
+        value: String,
+        /// How to mend it.
+        mend: String,
+    },
+    /// A stub for a path that the service itself answers.
+    #[error("a stub never answers for `{path}`: it belongs to the route `{route}`")]
+    OwnedPath {
+        /// The path.
+        path: String,
+        /// The route.
+        route: &'static str,
+    },
+    /// One of several stubs cannot be; none of them was taken.
+    #[error("stub {number}: {problem}")]
+    OneOfStubs {
+        /// Which, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        problem: Box<ControlError>,
+    },
+    /// No stub has that number.
+    #[error("no stub has the number {0}")]
+    UnknownStub(u64),
+    /// More stubs than are held.
+    #[error("at most {0} stubs are held: take some away first")]
+    TooManyStubs(usize),
     /// Back-channel logout was asked for and nobody is to be told.
     #[error("no back-channel logout URL is configured")]
     NoBackchannel,
 }
 
 impl ControlError {
+    /// The value that cannot be, as it was written; empty when it is not about one.
+    pub fn value(&self) -> &str {
+        match self {
+            Self::BadValue { value, .. } => value,
+            _ => "",
+        }
+    }
+
     /// What was probably meant.
     pub fn nearest(&self) -> Option<&str> {
         match self {
@@ -77,6 +117,11 @@ impl ControlError {
             | Self::ZeroTimes
             | Self::UnknownFault(_)
             | Self::UnknownStream(_)
+            | Self::BadStub { .. }
+            | Self::OwnedPath { .. }
+            | Self::OneOfStubs { .. }
+            | Self::UnknownStub(_)
+            | Self::TooManyStubs(_)
             | Self::NoBackchannel => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::{Body, to_bytes},
     extract::{Request, State},
     http::StatusCode,
@@ -15,12 +16,18 @@ use tokio::sync::oneshot;
 use crate::{
     Shared,
     call::Call,
-    fault::Firing,
+    fault::{
+        action::FaultAction,
+        body::{self, End},
+        delay::DelayAt,
+        orders::Firing,
+        status::Status,
+    },
     journal::Entry,
     observation::Observation,
-    order::{FaultAction, UnmatchedCall},
+    order::UnmatchedCall,
     route::{self, ROUTES},
-    spoil,
+    seen::Seen,
     world::{Wait, Waiting, World},
 };
 
@@ -40,81 +47,157 @@ struct Orders {
 
 /// Lets a request through, or not.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, gate.shared.config.body_bytes).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    };
-    let mut call = Call::read(&parts, &body);
-    let (record, orders) = gate.begin(&mut call);
-    let peer = parts.extensions.get::<Peer>().cloned();
-    let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(Arc::new(call));
-
-    let Some(response) = gate.answer((request, next), orders).await else {
-        record.answered(0);
-        return reset(peer).await;
-    };
-    record.answered(response.status().as_u16());
-    response
+    if request.extensions().get::<Probe>().is_some() {
+        return Extension(Owner(gate.route)).into_response();
+    }
+    gate.through(request, |request| next.run(request)).await
 }
 
+/// Marks a request that only asks which route it would come to. It leaves no trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe;
+
+/// The answer to a [`Probe`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner(pub(crate) &'static str);
+
 impl Gate {
+    /// Puts a request on record, has `serve` answer it, and lets what was ordered happen to it.
+    pub(crate) async fn through<F: Future<Output = Response>>(
+        &self,
+        request: Request,
+        serve: impl FnOnce(Request) -> F,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = to_bytes(body, self.shared.config.body_bytes).await else {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        };
+        let mut call = Call::read(&parts, &body);
+        let (record, orders) = self.begin(&mut call);
+        let peer = parts.extensions.get::<Peer>().cloned();
+        let mut request = Request::from_parts(parts, Body::from(body));
+        request.extensions_mut().insert(Arc::new(call));
+
+        let Some(response) = self.answer(|| serve(request), (orders, peer.clone())).await else {
+            record.answered(0);
+            return reset(peer).await;
+        };
+        record.answered(response.status().as_u16());
+        response
+    }
+
     fn begin(&self, call: &mut Call) -> (Record, Orders) {
         let mut world = self.shared.world();
-        call.who = world.who(call);
-        let id = world.begin(self.route, call);
+        call.seen = Seen {
+            route: self.route,
+            method: call.method.to_string(),
+            path: call.shown_path(),
+            party: world.party(call),
+        };
+        let id = world.begin(call);
         call.id = id;
         self.shared.arrived.notify_waiters();
-        let (user, now) = (call.who.as_ref().map(|who| who.user.as_str()), world.now());
-        let firing = world.orders.meet(self.route, user, now);
-        call.fault = firing.map(|firing| firing.action);
-        if let Some(firing) = firing {
+        let (now, random) = (world.now(), world.seams.random.clone());
+        let firing = world.orders.meet(&call.seen, (now, &random));
+        if let Some(firing) = &firing {
             world.fired(firing, self.route);
         }
-        call.fault = firing.map(|firing| firing.action);
-        let kind = match firing.map(|firing| firing.action) {
-            Some(FaultAction::Hang) => Some(Wait::Hung),
-            _ => world.orders.holds(self.route, user).then_some(Wait::Held),
+        call.fault = firing.as_ref().map(|firing| firing.action.clone());
+        let kind = if let Some(FaultAction::Hang | FaultAction::Stall) = call.fault {
+            Some(Wait::Hung)
+        } else {
+            let user = call.seen.party.user();
+            world.orders.holds(self.route, user).then_some(Wait::Held)
         };
         let wait = kind.map(|kind| world.wait(id, kind, self.route));
         let record = Record {
             shared: Arc::clone(&self.shared),
             generation: world.generation,
             id,
-            fault: firing.map(|firing| firing.action.to_string()),
+            fault: call.fault.as_ref().map(FaultAction::to_string),
             is_answered: false,
         };
         (record, Orders { firing, wait })
     }
 
     /// The answer; none when the connection is to be reset.
-    async fn answer(&self, (request, next): (Request, Next), orders: Orders) -> Option<Response> {
-        let Orders { firing, wait } = orders;
-        let action = firing.map(|firing| firing.action);
-        let response = match action {
-            Some(FaultAction::Hang) => {
+    async fn answer<F: Future<Output = Response>>(
+        &self,
+        serve: impl FnOnce() -> F,
+        (orders, peer): (Orders, Option<Peer>),
+    ) -> Option<Response> {
+        let Orders { firing, mut wait } = orders;
+        let Some(Firing {
+            action, wait: time, ..
+        }) = firing
+        else {
+            return released(serve().await, wait).await;
+        };
+        let service = route::service(self.route);
+        let response = match &action {
+            FaultAction::Hang => {
                 // Whether it was healed or the mocks were reset: either way it ends.
                 if let Some(wait) = wait {
                     wait.await.ok();
                 }
                 return None;
             }
-            Some(FaultAction::Reset) => return None,
-            Some(FaultAction::Status(status)) => spoil::refusal(route::service(self.route), status),
-            _ => next.run(request).await,
-        };
-        let response = match action {
-            Some(FaultAction::Delay(time)) => {
-                tokio::time::sleep(self.shared.config.scaled(time)).await;
-                response
+            FaultAction::Reset => return None,
+            FaultAction::Status(status) => status.answer(service),
+            FaultAction::RateLimit(_) => {
+                let seconds = time.as_millis().div_ceil(1000);
+                let status = Status {
+                    retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+                    ..Status::from(429)
+                };
+                status.answer(service)
             }
-            Some(action) => spoil::spoil(response, action).await,
-            None => response,
+            _ => serve().await,
         };
-        match wait {
-            Some(wait) => wait.await.ok().map(|()| response),
-            None => Some(response),
-        }
+        let time = self.shared.config.scaled(time);
+        let response = match &action {
+            FaultAction::Delay(delay) => match delay.at {
+                DelayAt::BeforeHeaders => {
+                    tokio::time::sleep(time).await;
+                    response
+                }
+                DelayAt::BeforeBody => body::late(response, time),
+                DelayAt::PerChunk => body::dripping(response, time).await,
+            },
+            FaultAction::Stall => match wait.take() {
+                Some(healed) => body::stalled(response, healed, peer),
+                None => response,
+            },
+            FaultAction::ResetAfterBytes(bytes) => body::cut_after(response, *bytes, End::Reset(peer)),
+            FaultAction::CloseAfterBytes(bytes) => body::cut_after(response, *bytes, End::Close),
+            FaultAction::Truncate => body::truncate(response).await,
+            FaultAction::Malformed => body::malformed(response),
+            FaultAction::Garbage => {
+                let random = self.shared.world().seams.random.clone();
+                body::garbage(response, &random).await
+            }
+            FaultAction::Empty => body::empty(response),
+            FaultAction::ContentType(kind) => body::called(response, kind),
+            FaultAction::Reorder => body::reorder(response).await,
+            // These are done before there is an answer, to open streams, or by the service itself.
+            FaultAction::Status(_)
+            | FaultAction::RateLimit(_)
+            | FaultAction::Hang
+            | FaultAction::Reset
+            | FaultAction::DropStreams
+            | FaultAction::Keycloak(_)
+            | FaultAction::Gitlab(_)
+            | FaultAction::Backend(_) => response,
+        };
+        released(response, wait).await
+    }
+}
+
+/// An answer when it is let go; none when the mocks were reset meanwhile.
+async fn released(response: Response, wait: Option<oneshot::Receiver<()>>) -> Option<Response> {
+    match wait {
+        Some(wait) => wait.await.ok().map(|()| response),
+        None => Some(response),
     }
 }
 
@@ -126,7 +209,7 @@ async fn reset(peer: Option<Peer>) -> Response {
             // The connection's task ends now and takes this future with it.
             std::future::pending().await
         }
-        None => Response::new(spoil::broken(Vec::new())),
+        None => Response::new(body::broken()),
     }
 }
 
@@ -163,17 +246,13 @@ impl Drop for Record {
 }
 
 impl World {
-    fn begin(&mut self, route: &'static str, call: &Call) -> u64 {
+    fn begin(&mut self, call: &Call) -> u64 {
         self.calls += 1;
         let entry = Entry {
             seq: self.calls,
             t_ms: self.elapsed_ms(),
-            mock: route::service(route),
-            route,
-            method: call.method.to_string(),
-            path: call.shown_path(),
-            user: call.who.as_ref().map(|who| who.user.clone()),
-            browser: call.who.as_ref().map(|who| who.browser.clone()),
+            mock: route::service(call.seen.route),
+            seen: call.seen.clone(),
             status: None,
             ms: None,
             fault: None,
@@ -184,11 +263,11 @@ impl World {
         };
         self.tell(&Observation::Call {
             id: entry.seq,
-            route,
-            method: entry.method.clone(),
-            path: entry.path.clone(),
-            user: entry.user.clone(),
-            browser: entry.browser.clone(),
+            route: entry.seen.route,
+            method: entry.seen.method.clone(),
+            path: entry.seen.path.clone(),
+            user: entry.seen.party.user().map(str::to_owned),
+            browser: entry.seen.party.browser().map(str::to_owned),
             form: entry.form.clone(),
             json: entry.json.clone(),
         });
@@ -206,7 +285,7 @@ impl World {
         self.tell(&Observation::Answer { id, status, fault });
     }
 
-    pub(crate) fn fired(&self, firing: Firing, route: &str) {
+    pub(crate) fn fired(&self, firing: &Firing, route: &str) {
         self.tell(&Observation::FaultFired {
             id: firing.id,
             route: route.to_owned(),
@@ -231,7 +310,7 @@ impl World {
         });
         let of_service = ROUTES
             .iter()
-            .filter(|known| route::service(known.name) == service);
+            .filter(|known| route::service(known.name) == service && !route::is_stub(known.name));
         // Of several routes on one path the first is meant.
         let nearest = of_service
             .rev()

@@ -6,6 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::{
+    error::ControlError,
+    route::Selector,
+    seen::{CallMatch, Seen},
+};
+
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Entry {
@@ -15,18 +21,9 @@ pub(crate) struct Entry {
     pub t_ms: i64,
     /// The service.
     pub mock: &'static str,
-    /// Name of the route.
-    pub route: &'static str,
-    /// Verb.
-    pub method: String,
-    /// Path and query as seen, secrets hashed.
-    pub path: String,
-    /// On whose behalf.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// In which browser that user signed in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub browser: Option<String>,
+    /// What it was, and whose.
+    #[serde(flatten)]
+    pub seen: Seen,
     /// HTTP status; 0 for a connection that was reset; absent while there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -56,12 +53,18 @@ pub(crate) struct Entry {
 pub(crate) struct Filter {
     /// Only those after this number.
     pub since: Option<u64>,
-    /// Only this route, or this service.
+    /// Only this route, those of this service, or `all`.
     pub route: Option<String>,
+    /// Only this verb.
+    pub method: Option<String>,
     /// Only on behalf of this user.
     pub user: Option<String>,
     /// Only this browser of the user.
     pub browser: Option<String>,
+    /// Only this client.
+    pub client: Option<String>,
+    /// Only this login session.
+    pub session: Option<String>,
     /// Only this path.
     pub path: Option<String>,
     /// At most so many, the newest.
@@ -69,14 +72,42 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// What to look for.
+    ///
+    /// # Errors
+    ///
+    /// When no route is called so: nothing would ever be found.
+    pub(crate) fn search(self) -> Result<Search, ControlError> {
+        let calls = CallMatch {
+            route: self.route,
+            method: self.method,
+            user: self.user,
+            browser: self.browser,
+            client: self.client,
+            session: self.session,
+            path: self.path,
+        };
+        Ok(Search {
+            selector: calls.selector()?,
+            calls,
+            since: self.since.unwrap_or(0),
+            limit: self.limit.unwrap_or(usize::MAX),
+        })
+    }
+}
+
+/// A filter that can find something.
+#[derive(Clone, Debug)]
+pub(crate) struct Search {
+    calls: CallMatch,
+    selector: Selector,
+    since: u64,
+    limit: usize,
+}
+
+impl Search {
     fn takes(&self, entry: &Entry) -> bool {
-        let is =
-            |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
-        self.since.is_none_or(|since| entry.seq > since)
-            && (is(&self.route, Some(entry.route)) || is(&self.route, Some(entry.mock)))
-            && is(&self.user, entry.user.as_deref())
-            && is(&self.browser, entry.browser.as_deref())
-            && is(&self.path, Some(&entry.path))
+        entry.seq > self.since && self.selector.matches(entry.seen.route) && self.calls.takes(&entry.seen)
     }
 }
 
@@ -110,20 +141,20 @@ impl Journal {
         self.entries.get_mut(index)
     }
 
-    pub(crate) fn list(&self, filter: &Filter) -> Vec<Entry> {
-        let mut found: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|entry| filter.takes(entry))
-            .cloned()
-            .collect();
-        let over = found.len().saturating_sub(filter.limit.unwrap_or(usize::MAX));
-        found.drain(..over);
-        found
+    pub(crate) fn list(&self, search: &Search) -> Vec<Entry> {
+        let found = self.entries.iter().rev().filter(|entry| search.takes(entry));
+        let mut newest: Vec<_> = found.take(search.limit).cloned().collect();
+        newest.reverse();
+        newest
     }
 
-    pub(crate) fn count(&self, filter: &Filter) -> usize {
-        self.entries.iter().filter(|entry| filter.takes(entry)).count()
+    /// So many of the newest, the newest first.
+    pub(crate) fn newest(&self, count: usize) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().take(count)
+    }
+
+    pub(crate) fn count(&self, search: &Search) -> usize {
+        self.entries.iter().filter(|entry| search.takes(entry)).count()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -134,18 +165,26 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route;
+    use crate::{route, seen::Party, world::Who};
 
     fn entry(seq: u64, user: &str) -> Entry {
         Entry {
             seq,
             t_ms: 0,
             mock: "backend",
-            route: route::SESSIONS,
-            method: "GET".into(),
-            path: "/api/data/sessions".into(),
-            user: Some(user.into()),
-            browser: None,
+            seen: Seen {
+                route: route::SESSIONS,
+                method: "GET".into(),
+                path: "/api/data/sessions".into(),
+                party: Party {
+                    who: Some(Who {
+                        user: user.into(),
+                        browser: "desk".into(),
+                    }),
+                    session: Some(format!("session of {user}")),
+                    client: Some("renku-ui".into()),
+                },
+            },
             status: None,
             ms: None,
             fault: None,
@@ -182,9 +221,19 @@ mod tests {
             (serde_json::json!({"user": "ada", "since": 1}), 1),
             (serde_json::json!({"route": "backend"}), 3),
             (serde_json::json!({"route": "backend.sessions", "user": "eve"}), 0),
+            (
+                serde_json::json!({"route": "all", "browser": "desk", "client": "renku-ui"}),
+                3,
+            ),
+            (
+                serde_json::json!({"session": "session of bob", "method": "get"}),
+                1,
+            ),
+            (serde_json::json!({"method": "POST"}), 0),
         ] {
             let filter: Filter = serde_json::from_value(filter).unwrap();
-            assert_eq!(journal.count(&filter), count, "{filter:?}");
+            let search = filter.search().unwrap();
+            assert_eq!(journal.count(&search), count, "{search:?}");
         }
     }
 }

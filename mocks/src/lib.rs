@@ -6,7 +6,7 @@ mod call;
 pub mod config;
 mod control;
 pub mod error;
-mod fault;
+pub mod fault;
 mod gate;
 mod gateway;
 pub mod gitlab;
@@ -18,39 +18,39 @@ pub mod order;
 pub mod realm;
 pub mod route;
 mod secret;
+pub mod seen;
+pub mod settings;
+pub mod shape;
 mod shelf;
-mod spoil;
 pub mod standalone;
+pub mod start;
+pub mod stub;
+pub mod time;
 mod users;
 mod world;
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use axum::{
-    Json, Router,
-    extract::{Request, State},
-    handler::Handler,
-    http::StatusCode,
-    middleware,
-    response::{IntoResponse, Response},
-    routing::MethodRouter,
-};
+use axum::{Router, middleware, routing::MethodRouter};
 use polytab_protocol::{id::UserId, topic::Topic};
 use polytab_seams::Seams;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::{
     config::MocksConfig,
     error::ControlError,
+    fault::{action::FaultAction, orders::Firing},
     gate::Gate,
     keycloak::keys::Keys,
     observation::Observer,
-    order::{Change, EndHow, FaultAction, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
+    order::{Change, EndHow, FaultOrder, HoldOrder, UnmatchedCall, UnusedFault, UserSpec, Verb},
     route::{STREAM, Selector},
+    stub::{Service, overlay::Overlay},
     world::{Wait, Who, World},
 };
 
@@ -63,6 +63,7 @@ struct Shared {
     config: MocksConfig,
     keys: Keys,
     world: Mutex<World>,
+    overlay: Overlay,
     /// Told of each call that arrives.
     arrived: Notify,
 }
@@ -93,26 +94,6 @@ impl Shared {
         };
         handler.layer(middleware::from_fn_with_state(gate, gate::pass))
     }
-
-    /// A service that puts on record what none of its routes takes.
-    fn service(self: &Arc<Self>, service: &'static str, routes: Router) -> Router {
-        routes.fallback_service(unmatched.with_state((Arc::clone(self), service)))
-    }
-}
-
-async fn unmatched(
-    State((shared, service)): State<(Arc<Shared>, &'static str)>,
-    request: Request,
-) -> Response {
-    shared
-        .world()
-        .unmatched(service, &request, shared.config.secrets_kept);
-    let body = match service {
-        "keycloak" => json!({"error": "HTTP 404 Not Found"}),
-        "backend" => json!({"error": {"code": 1404, "message": "The requested resource does not exist"}}),
-        _ => json!({"error": "404 Not Found"}),
-    };
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
 impl Mocks {
@@ -121,6 +102,7 @@ impl Mocks {
         let keys = Keys::new();
         Self(Arc::new(Shared {
             world: Mutex::new(World::new(&config, &keys, seams)),
+            overlay: Overlay::new(&config),
             keys,
             arrived: Notify::new(),
             config,
@@ -129,22 +111,22 @@ impl Mocks {
 
     /// Keycloak.
     pub fn keycloak(&self) -> Router {
-        self.0.service("keycloak", keycloak::router(&self.0))
+        self.0.service(Service::Keycloak, keycloak::router(&self.0))
     }
 
     /// The backend services, as the gateway meets them.
     pub fn backend(&self) -> Router {
-        self.0.service("backend", backend::router(&self.0))
+        self.0.service(Service::Backend, backend::router(&self.0))
     }
 
     /// GitLab.
     pub fn gitlab(&self) -> Router {
-        self.0.service("gitlab", gitlab::router(&self.0))
+        self.0.service(Service::Gitlab, gitlab::router(&self.0))
     }
 
     /// The gateway before the backend services.
     pub fn gateway(&self) -> Router {
-        self.0.service("gateway", gateway::router(self))
+        self.0.service(Service::Gateway, gateway::router(self))
     }
 
     /// The control API, for a listener of its own.
@@ -298,18 +280,24 @@ impl Mocks {
 
 impl World {
     fn arm(&mut self, order: FaultOrder) -> Result<u64, ControlError> {
-        if let Some(user) = &order.user {
+        if let Some(user) = &order.on.user {
             self.user(user)?;
         }
-        let (user, action) = (order.user.clone(), order.action);
-        let selector = Selector::parse(&order.route)?;
+        let (on, action) = (order.on.clone(), order.action.clone());
+        // Which openings of streams are cut, `when` tells of those to come.
+        let is_now = action == FaultAction::DropStreams && order.when.is_none();
+        let selector = on.selector()?;
         let now = self.now();
         let id = self.orders.arm(order, now)?;
-        if action == FaultAction::DropStreams && selector.matches(STREAM) {
-            let cut = self.hub.cut(user.as_deref());
-            let firing = fault::Firing { id, action };
+        if is_now && selector.matches(STREAM) {
+            let cut = self.hub.cut(&on);
+            let firing = Firing {
+                id,
+                action,
+                wait: Duration::ZERO,
+            };
             if !cut.is_empty() {
-                self.fired(firing, STREAM);
+                self.fired(&firing, STREAM);
             }
             self.orders.spend(id, !cut.is_empty());
             self.streams_closed(cut);

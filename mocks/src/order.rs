@@ -2,7 +2,7 @@
 //!
 //! All durations are scenario time: the mocks divide them by their speed.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use schemars::JsonSchema;
@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::keycloak::fault::{Claim, KeycloakFault};
-use crate::{backend::fault::PollFault, gitlab::fault::GitlabFault};
+use crate::{
+    fault::{action::FaultAction, when::When},
+    seen::CallMatch,
+    time::Time,
+};
 
 /// A person known to all three services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,74 +80,49 @@ pub struct Change {
 }
 
 /// A misbehaviour of one route, on order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+///
+/// ```json
+/// { "match": { "route": "backend.sessions", "user": "ada" }, "when": { "every": 3 }, "do": { "status": 503 }, "for": "5m" }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultOrder {
-    /// The route's name, a service for all of its routes (`keycloak`), or `all`.
-    pub route: String,
-    /// Only for calls on behalf of this user.
-    #[serde(default)]
-    pub user: Option<String>,
+    /// Whose calls of which routes; all calls unless told.
+    #[serde(default, rename = "match")]
+    pub on: CallMatch,
+    /// Which of those calls; all unless told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
     /// What happens.
     #[serde(rename = "do")]
     pub action: FaultAction,
     /// How many calls meet it; all, until healed, unless told. For `drop_streams` rounds: one at once, the others at
     /// the next openings; one unless told.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
     /// For how long.
-    #[serde(default, rename = "for", with = "text::optional")]
-    #[schemars(with = "Option<String>")]
-    pub duration: Option<Duration>,
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Time>,
 }
 
-/// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultAction {
-    /// An answer of this status; the service does nothing.
-    Status(u16),
-    /// The answer is made at once and comes late.
-    #[serde(with = "text::required")]
-    #[schemars(with = "String")]
-    Delay(Duration),
-    /// No answer until the route is healed; then the connection is reset.
-    Hang,
-    /// The connection is reset; the service does nothing.
-    Reset,
-    /// The body breaks off half-way.
-    Truncate,
-    /// A body that is not what its head says.
-    Malformed,
-    /// No body.
-    Empty,
-    /// A list, the other way round.
-    Reorder,
-    /// Open event streams are cut, at once.
-    DropStreams,
-    /// Keycloak answers with something wrong.
-    Keycloak(KeycloakFault),
-    /// An event stream misbehaves as only event streams can; it counts events, not calls.
-    Gitlab(GitlabFault),
-    /// A misbehaviour of the backend's own.
-    Backend(PollFault),
-}
+impl FaultOrder {
+    /// A fault that every call on these routes meets until healed.
+    pub fn on(route: &str, action: FaultAction) -> Self {
+        Self {
+            on: CallMatch::of(route),
+            when: None,
+            action,
+            times: None,
+            duration: None,
+        }
+    }
 
-impl fmt::Display for FaultAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Delay(time) => write!(f, "delay {time:?}"),
-            Self::Hang => f.write_str("hang"),
-            Self::Reset => f.write_str("reset"),
-            Self::Truncate => f.write_str("truncate"),
-            Self::Malformed => f.write_str("malformed"),
-            Self::Empty => f.write_str("empty"),
-            Self::Reorder => f.write_str("reorder"),
-            Self::DropStreams => f.write_str("drop_streams"),
-            Self::Keycloak(fault) => fault.fmt(f),
-            Self::Gitlab(fault) => fault.fmt(f),
-            Self::Backend(fault) => fault.fmt(f),
+    /// Met by so many calls.
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        Self {
+            times: Some(times),
+            ..self
         }
     }
 }
@@ -209,7 +188,7 @@ pub enum Verb {
 }
 
 /// A fault that never met a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct UnusedFault {
     /// Its number.
     pub id: u64,

@@ -89,6 +89,14 @@ pub const PIPELINES: &str = "gitlab.pipelines";
 pub const ISSUES: &str = "gitlab.issues";
 /// Merge requests of a project.
 pub const MERGE_REQUESTS: &str = "gitlab.merge_requests";
+/// What stubs for Keycloak answer.
+pub const KEYCLOAK_STUB: &str = "keycloak.stub";
+/// What stubs for the backend answer.
+pub const BACKEND_STUB: &str = "backend.stub";
+/// What stubs for GitLab answer.
+pub const GITLAB_STUB: &str = "gitlab.stub";
+/// What stubs for the gateway answer.
+pub const GATEWAY_STUB: &str = "gateway.stub";
 
 /// Every route there is.
 pub const ROUTES: &[Route] = &[
@@ -210,7 +218,18 @@ pub const ROUTES: &[Route] = &[
     ),
     route(GATEWAY_HEALTH, "/api/auth/health", "whether the gateway is up"),
     route(FORWARD, "/api/data/{path}", "the backend, by way of the gateway"),
+    route(KEYCLOAK_STUB, "/{path}", OF_STUBS),
+    route(BACKEND_STUB, "/{path}", OF_STUBS),
+    route(GITLAB_STUB, "/{path}", OF_STUBS),
+    route(GATEWAY_STUB, "/{path}", OF_STUBS),
 ];
+
+const OF_STUBS: &str = "what stubs answer, where no other route is";
+
+/// Whether it is one of the routes that stubs answer under, which have no path of their own.
+pub(crate) fn is_stub(route: &str) -> bool {
+    route.ends_with(".stub")
+}
 
 const fn route(name: &'static str, path: &'static str, about: &'static str) -> Route {
     Route { name, path, about }

@@ -1,73 +1,47 @@
-//! The mocks as a process of their own: five listeners, one line when they are ready, a clean stop.
+//! The mocks as a process of their own: listeners, one line when they are ready, a clean stop.
 
-use std::{net::IpAddr, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use polytab_seams::{
     Seams,
+    net::{Dial, TcpDial},
     random::Random,
     serve::{Limits, serve},
+    tls::{
+        certificate::Identity,
+        dial::{TlsDial, Trust},
+        listen::TlsListen,
+    },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::{
     Mocks,
-    config::{GatewayConfig, MocksConfig},
     order::UserSpec,
+    settings::Settings,
+    start::{Origin, Place, Plan, Service, StartError, Tls, bind},
 };
 
 /// Connections of one mock at once; a process has 20,000 descriptors on common systems.
 const CONNECTIONS: usize = 4096;
 /// How long calls under way may take once it is time to stop.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Where the mocks listen and who is known to them.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Options {
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1", env = "POLYTAB_MOCK_LISTEN")]
-    pub listen: IpAddr,
-    /// Port of Keycloak; 0 takes a free one, for the others as well.
-    #[arg(long, default_value_t = 7081, env = "POLYTAB_MOCK_KEYCLOAK_PORT")]
-    pub keycloak_port: u16,
-    /// Port of the backend services.
-    #[arg(long, default_value_t = 7082, env = "POLYTAB_MOCK_BACKEND_PORT")]
-    pub backend_port: u16,
-    /// Port of GitLab.
-    #[arg(long, default_value_t = 7083, env = "POLYTAB_MOCK_GITLAB_PORT")]
-    pub gitlab_port: u16,
-    /// Port of the control API.
-    #[arg(long, default_value_t = 7084, env = "POLYTAB_MOCK_CONTROL_PORT")]
-    pub control_port: u16,
-    /// Port of the gateway.
-    #[arg(long, default_value_t = 7085, env = "POLYTAB_MOCK_GATEWAY_PORT")]
-    pub gateway_port: u16,
-    /// Users known from the start; the password of `ada` is `password-of-ada`. Further ones: `PUT /users/{name}`.
-    #[arg(long = "user", value_name = "NAME", default_values = ["ada", "bob"], env = "POLYTAB_MOCK_USERS", value_delimiter = ',')]
-    pub users: Vec<String>,
-    /// Where the server's logins may lead; a trailing `*` stands for anything. May be repeated.
-    #[arg(long = "redirect-uri", value_name = "URI")]
-    pub redirect_uris: Vec<String>,
-    /// Where the server takes back-channel logouts.
-    #[arg(long, value_name = "URL")]
-    pub backchannel_logout_url: Option<Url>,
-    /// Refresh tokens are good for one refresh each.
-    #[arg(long)]
-    pub rotation: bool,
-    /// Ids and tokens that depend on nothing but this number, instead of random ones.
-    #[arg(long, env = "POLYTAB_MOCK_SEED")]
-    pub seed: Option<u64>,
-}
+/// How long a peer may take to agree on keys: several round trips around the world.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Mocks that listen, and where.
 #[derive(Debug)]
 pub struct Standalone {
     mocks: Mocks,
-    listeners: Vec<TcpListener>,
-    urls: [String; 5],
+    listeners: Vec<(Place, TcpListener)>,
+    identity: Option<Identity>,
+    /// Where the certificate of the authority is that clients have to trust.
+    ca_file: Option<PathBuf>,
+    dial: Arc<dyn Dial>,
+    origin: Origin,
+    notes: Vec<&'static str>,
 }
 
 impl Standalone {
@@ -75,91 +49,110 @@ impl Standalone {
     ///
     /// # Errors
     ///
-    /// When a port is taken, or a user cannot be.
-    ///
-    /// # Panics
-    ///
-    /// Never: five ports give five URLs.
-    pub async fn bind(options: &Options) -> anyhow::Result<Self> {
-        let ports = [
-            options.keycloak_port,
-            options.backend_port,
-            options.gitlab_port,
-            options.control_port,
-            options.gateway_port,
-        ];
-        let mut listeners = Vec::new();
-        let mut urls = Vec::new();
-        for port in ports {
-            let listener = TcpListener::bind((options.listen, port))
-                .await
-                .with_context(|| format!("cannot listen on {}:{port}", options.listen))?;
-            urls.push(format!("http://{}", listener.local_addr()?));
-            listeners.push(listener);
-        }
-        let urls: [String; 5] = urls.try_into().expect("five ports give five URLs");
+    /// When settings contradict each other, a file is not what it should be, or a port is taken.
+    pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        let plan = Plan::new(settings)?;
         let mut seams = Seams::system();
-        if let Some(seed) = options.seed {
+        let (identity, authority_pem) = plan.identity(seams.clock.wall())?;
+        let mut listeners = Vec::new();
+        for place in &plan.places {
+            let listener = bind(plan.listen, *place).await?;
+            let port = listener.local_addr().map_or(place.port, |address| address.port());
+            listeners.push((Place { port, ..*place }, listener));
+        }
+        let dial: Arc<dyn Dial> = match &identity {
+            Some(identity) => {
+                let trust = Trust::system().and(identity.authority().clone());
+                Arc::new(TlsDial::new(TcpDial, trust))
+            }
+            None => Arc::clone(&seams.dial),
+        };
+        seams.dial = Arc::clone(&dial);
+        if let Some(seed) = settings.seed {
             seams.random = Random::seeded(seed);
         }
-        let mut config = MocksConfig {
-            keycloak_url: Url::parse(&urls[0])?,
-            gateway: GatewayConfig {
-                url: Url::parse(&urls[4])?,
-                ..GatewayConfig::default()
-            },
-            ..MocksConfig::default()
-        };
-        config
-            .client
-            .backchannel_logout_url
-            .clone_from(&options.backchannel_logout_url);
-        config.settings.revoke_refresh_token = options.rotation;
-        if !options.redirect_uris.is_empty() {
-            config.client.redirect_uris.clone_from(&options.redirect_uris);
-        }
-        let mocks = Mocks::new(config, seams);
-        for name in &options.users {
+        let bound: Vec<_> = listeners.iter().map(|(place, _)| *place).collect();
+        let mocks = Mocks::new(plan.config(settings, &bound)?, seams);
+        for name in settings
+            .users
+            .as_deref()
+            .unwrap_or(&["ada", "bob"].map(str::to_owned))
+        {
             let spec = UserSpec {
                 password: format!("password-of-{name}"),
                 ..UserSpec::default()
             };
             mocks.put_user(name, spec)?;
         }
+        let mut ca_file = None;
+        if let (Tls::Made { ca_out: Some(path) }, Some(pem)) = (&plan.tls, authority_pem) {
+            std::fs::write(path, pem).map_err(|source| StartError::Unwritten {
+                path: path.clone(),
+                source,
+            })?;
+            ca_file = Some(path.clone());
+        }
         Ok(Self {
             mocks,
             listeners,
-            urls,
+            identity,
+            ca_file,
+            dial,
+            notes: plan.notes(),
+            origin: plan.origin,
         })
+    }
+
+    /// What they are over, to be ordered without HTTP.
+    pub fn mocks(&self) -> &Mocks {
+        &self.mocks
     }
 
     /// What whoever started the process waits for: one line, for people.
     pub fn ready_line(&self) -> String {
-        let [keycloak, backend, gitlab, control, gateway] = &self.urls;
-        format!(
-            "ready: keycloak {keycloak}, backend {backend}, gitlab {gitlab}, control {control}, gateway {gateway}"
-        )
+        let urls = self.urls();
+        let mut parts: Vec<_> = urls
+            .map(|(service, url)| format!("{} {url}", service.name()))
+            .collect();
+        let ca_file = self.ca_file.as_deref();
+        parts.extend(ca_file.map(|path| format!("CA certificate {}", path.display())));
+        format!("ready: {}", parts.join(", "))
     }
 
     /// The same for machines: one line of JSON.
-    pub fn ready_json(&self) -> String {
-        let [keycloak, backend, gitlab, control, gateway] = &self.urls;
-        let issuer = self.mocks.0.config.issuer();
-        json!({
-            "type": "ready", "issuer": issuer,
-            "keycloak": keycloak, "backend": backend, "gitlab": gitlab, "control": control,
-            "gateway": gateway,
-        })
-        .to_string()
+    pub fn ready_json(&self) -> Value {
+        let mut line = json!({ "type": "ready" });
+        for (service, url) in self.urls() {
+            line[service.name()] = url.into();
+        }
+        if self.has(Service::Keycloak) {
+            let config = &self.mocks.0.config;
+            line["issuer"] = config.issuer().into();
+            line["client_id"] = config.client.client_id.clone().into();
+            // A secret that everybody knows, and so none.
+            line["client_secret"] = config.client.secret.clone().into();
+        }
+        if let Some(path) = &self.ca_file {
+            line["ca_file"] = path.display().to_string().into();
+        }
+        line
+    }
+
+    /// What somebody who reads the line should know beside it.
+    pub fn notes(&self) -> &[&'static str] {
+        &self.notes
     }
 
     /// What a server must be told: issuer, backend, GitLab.
     pub fn settings(&self) -> [String; 3] {
-        let [_, backend, gitlab, ..] = &self.urls;
+        let url = |wanted| {
+            let found = self.urls().find(|(service, _)| *service == wanted);
+            found.map_or_else(String::new, |(_, url)| url)
+        };
         [
             self.mocks.0.config.issuer(),
-            format!("{backend}/api"),
-            gitlab.clone(),
+            format!("{}/api", url(Service::Backend)),
+            url(Service::Gitlab),
         ]
     }
 
@@ -168,21 +161,48 @@ impl Standalone {
         self.mocks.0.config.client.secret.as_deref().unwrap_or_default()
     }
 
+    /// The certificate that the mocks show, if they speak https.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Dials as the mocks do: it trusts their own certificate.
+    pub fn dial(&self) -> Arc<dyn Dial> {
+        Arc::clone(&self.dial)
+    }
+
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
-        let routers = [
-            self.mocks.keycloak(),
-            self.mocks.backend(),
-            self.mocks.gitlab(),
-            self.mocks.control(),
-            self.mocks.gateway(),
-        ];
         let mut tasks = JoinSet::new();
-        for (listener, router) in self.listeners.into_iter().zip(routers) {
-            tasks.spawn(serve(listener, router, LIMITS, (stop.clone(), GRACE)));
+        for (place, listener) in self.listeners {
+            let router = match place.service {
+                Service::Keycloak => self.mocks.keycloak(),
+                Service::Backend => self.mocks.backend(),
+                Service::Gitlab => self.mocks.gitlab(),
+                Service::Control => self.mocks.control(),
+                Service::Gateway => self.mocks.gateway(),
+            };
+            let ends = (stop.clone(), GRACE);
+            match &self.identity {
+                Some(identity) => {
+                    let listener = TlsListen::new(listener, identity, HANDSHAKE);
+                    tasks.spawn(serve(listener, router, LIMITS, ends))
+                }
+                None => tasks.spawn(serve(listener, router, LIMITS, ends)),
+            };
         }
         // An accept loop ends with `stop` and cannot fail.
         tasks.join_all().await;
+    }
+
+    fn has(&self, service: Service) -> bool {
+        self.listeners.iter().any(|(place, _)| place.service == service)
+    }
+
+    /// Under what each mock that listens is reached.
+    fn urls(&self) -> impl Iterator<Item = (Service, String)> {
+        let places = self.listeners.iter().map(|(place, _)| place);
+        places.map(|place| (place.service, self.origin.url(place.port)))
     }
 }
 

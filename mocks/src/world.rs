@@ -7,29 +7,29 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use polytab_seams::Seams;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::{
     backend::{alerts::Alerts, caller::Strangers, graph::Graphs, items::Items},
-    call::Call,
     config::MocksConfig,
     error::ControlError,
-    fault::Orders,
+    fault::orders::Orders,
     gateway::store::Gateway,
     gitlab::{Kept, hub::Hub},
     journal::Journal,
     keycloak::{
         authority::{MASTER, Realm},
-        keys::{self, Keys},
-        login::IDENTITY,
+        keys::Keys,
     },
     observation::{Observation, Observer},
     order::{Change, UnmatchedCall, UserSpec},
     realm::Quirks,
     route::{Selector, nearest},
     secret::Secrets,
+    stub::Stubs,
     users::Users,
 };
 
@@ -37,9 +37,11 @@ use crate::{
 pub(crate) const GATEWAY_COOKIE: &str = "_renku_session";
 
 /// On whose behalf something is done, in scenario names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Who {
+    /// The user.
     pub(crate) user: String,
+    /// The browser in which that user signed in.
     pub(crate) browser: String,
 }
 
@@ -151,6 +153,7 @@ pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) gitlab: Kept,
     pub(crate) orders: Orders,
+    pub(crate) stubs: Stubs,
     pub(crate) waiting: BTreeMap<u64, Waiting>,
     pub(crate) calls: u64,
     pub(crate) journal: Journal,
@@ -194,6 +197,7 @@ impl World {
             hub: Hub::new(config, started.as_second()),
             gitlab: Kept::new(config),
             orders: Orders::default(),
+            stubs: Stubs::new(config.stubs_kept),
             waiting: BTreeMap::new(),
             calls: 0,
             journal: Journal::new(config.journal_entries),
@@ -230,6 +234,7 @@ impl World {
         let old = std::mem::replace(self, Self::new(config, keys, seams));
         self.generation = old.generation + 1;
         self.observer = old.observer;
+        self.stubs.after(&old.stubs);
         // Event ids from before the reset must not be taken for new ones, also when a second has not passed.
         self.hub.store.epoch = self.hub.store.epoch.max(epoch + 1);
     }
@@ -331,34 +336,6 @@ impl World {
         user.spec.access_token = change.access_token.or(user.spec.access_token);
         self.has_servers |= change.servers.is_some();
         Ok(())
-    }
-
-    /// On whose behalf a request is made, by what it carries: also when that is over, for the journal wants to know.
-    pub(crate) fn who(&self, call: &Call) -> Option<Who> {
-        let by_sid = |token: &str| {
-            let sid = keys::sid(token)?;
-            self.realms.values().find_map(|realm| realm.sessions.who(&sid))
-        };
-        let by_token = call.tokens().find_map(by_sid);
-        by_token
-            .or_else(|| {
-                let code = call.form("code")?;
-                self.realms
-                    .values()
-                    .find_map(|realm| realm.sessions.who_by_code(code))
-            })
-            .or_else(|| {
-                let user = call
-                    .form("username")
-                    .filter(|name| self.users.contains_key(name))?;
-                Some(Who {
-                    user: user.to_owned(),
-                    browser: call.agent().to_owned(),
-                })
-            })
-            .or_else(|| by_sid(call.cookie(IDENTITY)?))
-            .or_else(|| self.cookies.get(call.cookie(GATEWAY_COOKIE)?).cloned())
-            .or_else(|| self.gateway.who(call.cookie(GATEWAY_COOKIE)?))
     }
 
     /// Wakes the calls that wait for this on these routes; gives how many.

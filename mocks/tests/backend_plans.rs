@@ -10,7 +10,8 @@ use polytab_mocks::{
         pace::{PaceOrder, Trouble},
         plan::{PlanOrder, Preset},
     },
-    order::{Change, FaultAction, FaultOrder, Verb},
+    fault::action::FaultAction,
+    order::{Change, FaultOrder, Verb},
 };
 use polytab_protocol::sessions::SessionsReading;
 use serde_json::{Value, json};
@@ -21,13 +22,7 @@ use support::{
 };
 
 fn fault(action: FaultAction) -> FaultOrder {
-    FaultOrder {
-        route: "backend.sessions".into(),
-        user: None,
-        action,
-        times: None,
-        duration: None,
-    }
+    FaultOrder::on("backend.sessions", action)
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,13 +267,17 @@ async fn every_order_about_sessions_can_be_given_by_http() {
         ),
         (
             "/faults",
-            json!({"route": "backend", "do": {"backend": "stale"}}),
+            json!({"match": {"route": "backend"}, "do": {"backend": "stale"}}),
             201,
         ),
-        ("/faults", json!({"route": "backend", "do": {"status": 500}}), 201),
         (
             "/faults",
-            json!({"route": "backend", "do": {"backend": "stael"}}),
+            json!({"match": {"route": "backend"}, "do": {"status": 500}}),
+            201,
+        ),
+        (
+            "/faults",
+            json!({"match": {"route": "backend"}, "do": {"backend": "stael"}}),
             400,
         ),
         ("/sessions", json!({"user": "ada", "name": "ada-1"}), 422),

@@ -49,14 +49,14 @@ async fn what_can_be_ordered_by_function_can_be_ordered_by_http() {
         (
             Method::POST,
             "/faults",
-            json!({"route": "backend", "do": {"status": 500}, "times": 1}),
+            json!({"match": {"route": "backend"}, "do": {"status": 500}, "times": 1}),
             201,
         ),
         (Method::DELETE, "/faults/1", json!({}), 204),
         (
             Method::POST,
             "/faults",
-            json!({"route": "backend", "do": {"delay": "2s"}, "for": "1m"}),
+            json!({"match": {"route": "backend"}, "do": {"delay": "2s"}, "for": "1m"}),
             201,
         ),
         (Method::POST, "/heal", json!({"route": "all"}), 204),
@@ -95,31 +95,31 @@ async fn an_order_that_cannot_be_carried_out_says_why_and_what_was_meant() {
     for (path, body, status, nearest) in [
         (
             "/faults",
-            json!({"route": "backend.sesions", "do": "hang"}),
+            json!({"match": {"route": "backend.sesions"}, "do": "hang"}),
             404,
             "backend.sessions",
         ),
         (
             "/faults",
-            json!({"route": "backend", "do": "hang", "times": 0}),
+            json!({"match": {"route": "backend"}, "do": "hang", "times": 0}),
             422,
             "",
         ),
         (
             "/faults",
-            json!({"route": "backend", "do": "hang", "user": "adda"}),
+            json!({"match": {"route": "backend", "user": "adda"}, "do": "hang"}),
             404,
             "ada",
         ),
         (
             "/faults",
-            json!({"route": "backend", "do": "hang", "tims": 1}),
+            json!({"match": {"route": "backend"}, "do": "hang", "tims": 1}),
             400,
             "",
         ),
         (
             "/faults",
-            json!({"route": "backend", "do": {"status": 99}}),
+            json!({"match": {"route": "backend"}, "do": {"status": 99}}),
             422,
             "",
         ),

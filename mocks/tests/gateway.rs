@@ -12,7 +12,8 @@ use http::{Request, header};
 use polytab_mocks::{
     Mocks,
     config::MocksConfig,
-    order::{EndHow, Expiry, FaultAction, FaultOrder},
+    fault::action::FaultAction,
+    order::{EndHow, Expiry, FaultOrder},
 };
 use serde_json::{Value, json};
 use support::{Answer, access_of, get, mocks, mocks_with, send, send_json};
@@ -225,14 +226,9 @@ async fn a_token_is_refreshed_when_less_than_three_minutes_are_left() {
 async fn without_a_refresh_calls_go_on_as_long_as_the_token_and_then_without() {
     let mocks = mocks();
     let cookie = signed_in(&mocks, "desk").await;
-    let fault = FaultOrder {
-        route: "keycloak.token".into(),
-        user: None,
-        action: FaultAction::Hang,
-        times: None,
-        duration: None,
-    };
-    mocks.arm(fault).unwrap();
+    mocks
+        .arm(FaultOrder::on("keycloak.token", FaultAction::Hang))
+        .unwrap();
 
     pass(200).await;
     let while_good = sees_list(&mocks, &cookie).await;

@@ -337,3 +337,31 @@ async fn control_makes_events_with_a_payload_laid_over_full_ones() {
         assert_eq!(post(body.clone()).await.status.as_u16(), status, "{body}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn addresses_begin_where_gitlab_is_said_to_be() {
+    let mocks = mocks_with(MocksConfig {
+        gitlab_url: "https://git.here/".parse().unwrap(),
+        ..MocksConfig::default()
+    });
+    let token = access(&mocks).await;
+    let id = mocks.generate(42, &EventOrder::new(EventType::Issue)).unwrap();
+
+    let project = get(mocks.gitlab(), "/api/v4/projects/42", Some(&token))
+        .await
+        .json();
+    let user = get(mocks.gitlab(), "/api/v4/user", Some(&token)).await.json();
+    let issues = get(mocks.gitlab(), "/api/v4/projects/42/issues", Some(&token))
+        .await
+        .json();
+
+    assert_eq!(id.len(), 1);
+    assert_eq!(text(&project, "web_url"), "https://git.here/group/project-42");
+    assert_eq!(
+        text(&project, "ssh_url_to_repo"),
+        "git@git.here:group/project-42.git"
+    );
+    assert_eq!(text(&user, "web_url"), "https://git.here/ada");
+    assert_eq!(text(&issues[0]["author"], "web_url"), "https://git.here/ada");
+    assert!(text(&issues[0], "web_url").starts_with("https://git.here/group/project-42/-/issues/"));
+}

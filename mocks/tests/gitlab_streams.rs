@@ -10,10 +10,8 @@ use axum::body::Body;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use polytab_mocks::{
-    Mocks,
-    config::MocksConfig,
-    gitlab::fault::GitlabFault,
-    order::{FaultAction, FaultOrder},
+    Mocks, config::MocksConfig, fault::action::FaultAction, gitlab::fault::GitlabFault, order::FaultOrder,
+    seen::CallMatch,
 };
 use polytab_protocol::event_stream::{Decoder, Item, StreamEvent};
 use serde_json::{Value, json};
@@ -129,11 +127,8 @@ async fn each_fault_of_streams_does_to_one_event_what_its_name_says() {
             let first = emit(&mocks, 0);
             mocks
                 .arm(FaultOrder {
-                    route: "gitlab.stream".into(),
-                    user: Some("ada".into()),
-                    action: FaultAction::Gitlab(fault),
-                    times: Some(1),
-                    duration: None,
+                    on: CallMatch::of("gitlab.stream").by(Some("ada".into())),
+                    ..FaultOrder::on("gitlab", FaultAction::Gitlab(fault)).times(1)
                 })
                 .unwrap();
 

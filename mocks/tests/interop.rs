@@ -32,6 +32,16 @@ fn openid_client_6() {
     });
 }
 
+/// By default it speaks nothing but https.
+#[test]
+fn openid_client_6_over_https() {
+    run(&Script {
+        args: &["openid-client-6.mjs"],
+        https: true,
+        ..node("openid_client_6_over_https")
+    });
+}
+
 #[test]
 fn keycloak_js_in_a_browser() {
     run(&Script {
@@ -46,5 +56,14 @@ fn python_keycloak() {
     run(&Script {
         args: &["python_keycloak.py"],
         ..python("python_keycloak")
+    });
+}
+
+#[test]
+fn python_keycloak_over_https() {
+    run(&Script {
+        args: &["python_keycloak.py"],
+        https: true,
+        ..python("python_keycloak_over_https")
     });
 }

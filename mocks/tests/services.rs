@@ -14,8 +14,9 @@ use http::Request;
 use http_body_util::BodyExt;
 use polytab_mocks::{
     config::MocksConfig,
+    fault::action::FaultAction,
     observation::Observation,
-    order::{Change, FaultAction, FaultOrder, HoldOrder},
+    order::{Change, FaultOrder, HoldOrder},
 };
 use serde_json::{Value, json};
 use support::{get, mocks, mocks_with, text, tokens};
@@ -179,11 +180,8 @@ async fn losing_access_ends_the_stream() {
 
 fn fault(action: FaultAction, times: Option<u32>) -> FaultOrder {
     FaultOrder {
-        route: "backend.sessions".into(),
-        user: None,
-        action,
         times,
-        duration: None,
+        ..FaultOrder::on("backend.sessions", action)
     }
 }
 
@@ -193,7 +191,7 @@ async fn a_fault_meets_as_many_calls_as_ordered_and_is_reported_when_it_met_none
     let token = access(&mocks).await;
     let list = async || get(mocks.backend(), "/api/data/sessions", Some(&token)).await;
 
-    mocks.arm(fault(FaultAction::Status(503), Some(2))).unwrap();
+    mocks.arm(fault(FaultAction::status(503), Some(2))).unwrap();
     let statuses = [list().await.status, list().await.status, list().await.status];
     mocks.arm(fault(FaultAction::Empty, None)).unwrap();
     mocks.heal("backend").unwrap();

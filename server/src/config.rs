@@ -353,8 +353,8 @@ impl Config {
             ("backend_url", &self.backend_url),
             ("gitlab_url", &self.gitlab_url),
         ] {
-            if url.scheme() != "http" || url.cannot_be_a_base() {
-                return refuse(key, "is an `http` URL");
+            if !["http", "https"].contains(&url.scheme()) || url.cannot_be_a_base() {
+                return refuse(key, "is an `http` or `https` URL");
             }
         }
         Ok(())
@@ -475,7 +475,11 @@ mod tests {
                 "99",
                 "setting `drain_close_code`: is a close code, from 1000 to 4999",
             ),
-            ("gitlab_url", "ftp://x", "setting `gitlab_url`: is an `http` URL"),
+            (
+                "gitlab_url",
+                "ftp://x",
+                "setting `gitlab_url`: is an `http` or `https` URL",
+            ),
             ("path", "ws", "setting `path`: begins with `/`"),
         ] {
             assert_eq!(load(&[], &[(key, value)]).unwrap_err(), error);

@@ -6,7 +6,7 @@ use super::{fault::PollFault, items::Items, name::ulid};
 use crate::{
     Shared,
     call::Call,
-    order::FaultAction,
+    fault::action::FaultAction,
     shelf::Shelf,
     world::{GATEWAY_COOKIE, World},
 };

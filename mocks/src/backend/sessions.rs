@@ -20,12 +20,7 @@ use super::{
     refusal::DataError,
     request::{Launching, Patch, Wanted, body},
 };
-use crate::{
-    Shared,
-    call::Call,
-    order::{FaultAction, Verb},
-    world::World,
-};
+use crate::{Shared, call::Call, fault::action::FaultAction, order::Verb, world::World};
 
 type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 type AskedOne = (State<Arc<Shared>>, Extension<Arc<Call>>, Path<String>);
@@ -197,9 +192,9 @@ impl World {
 impl Call {
     /// What goes wrong with the list that is asked for.
     pub(super) fn poll_fault(&self) -> Option<PollFault> {
-        let FaultAction::Backend(fault) = self.fault? else {
-            return None;
-        };
-        Some(fault)
+        match self.fault {
+            Some(FaultAction::Backend(fault)) => Some(fault),
+            _ => None,
+        }
     }
 }

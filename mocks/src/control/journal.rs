@@ -23,7 +23,7 @@ pub(super) async fn list(
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Answer {
     let Query(filter) = filter.map_err(|error| Problem::new(400, "Not a filter", error.body_text()))?;
-    let entries = mocks.shared().world().journal.list(&filter);
+    let entries = mocks.shared().world().journal.list(&filter.search()?);
     Ok(Json(entries).into_response())
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn clear(State(mocks): State<Mocks>) -> Response {
 }
 
 pub(super) async fn count(State(mocks): State<Mocks>, Order(filter): Order<Filter>) -> Answer {
-    let count = mocks.shared().world().journal.count(&filter);
+    let count = mocks.shared().world().journal.count(&filter.search()?);
     Ok(Json(json!({ "count": count })).into_response())
 }
 
@@ -52,11 +52,12 @@ pub(super) struct Wait {
 /// Answers 200 as soon as there are enough calls, else 408 when the time is over; both with how many there are.
 pub(super) async fn wait(State(mocks): State<Mocks>, Order(wait): Order<Wait>) -> Answer {
     let shared = mocks.shared();
+    let search = wait.filter.search()?;
     let enough = async {
         loop {
             // Registered before the count, so that no call between the two is missed.
             let arrived = shared.arrived.notified();
-            if shared.world().journal.count(&wait.filter) >= wait.at_least {
+            if shared.world().journal.count(&search) >= wait.at_least {
                 return;
             }
             arrived.await;
@@ -64,7 +65,7 @@ pub(super) async fn wait(State(mocks): State<Mocks>, Order(wait): Order<Wait>) -
     };
     let patience = shared.config.scaled(wait.within.min(LONGEST_WAIT));
     let came = tokio::time::timeout(patience, enough).await;
-    let count = shared.world().journal.count(&wait.filter);
+    let count = shared.world().journal.count(&search);
     let status = if came.is_ok() {
         StatusCode::OK
     } else {

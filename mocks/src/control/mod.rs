@@ -8,6 +8,7 @@ mod keycloak;
 mod page;
 mod problem;
 mod state;
+mod stubs;
 
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .merge(gitlab::routes())
         .merge(backend::router())
         .merge(gateway::router())
+        .merge(stubs::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())

@@ -6,12 +6,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 
-use crate::{
-    Mocks,
-    journal::{Entry, Filter},
-    keycloak::escaped,
-    world::World,
-};
+use crate::{Mocks, journal::Entry, keycloak::escaped, world::World};
 
 /// Calls that are shown.
 const CALLS: usize = 50;
@@ -151,8 +146,8 @@ fn faults(world: &World) -> String {
         let order = &fault.order;
         vec![
             fault.id.to_string(),
-            order.route.clone(),
-            order.user.clone().unwrap_or_default(),
+            order.on.route.clone().unwrap_or_else(|| "all".to_owned()),
+            order.on.user.clone().unwrap_or_default(),
             order.action.to_string(),
             order
                 .times
@@ -179,15 +174,11 @@ fn unmatched(world: &World) -> String {
 }
 
 fn calls(world: &World) -> String {
-    let newest = Filter {
-        limit: Some(CALLS),
-        ..Filter::default()
-    };
-    let entries = world.journal.list(&newest);
+    let entries = world.journal.newest(CALLS);
     table(
         "Last calls",
         &["at", "route", "verb", "path", "user", "status", "ms", "fault"],
-        entries.iter().rev().map(row),
+        entries.map(row),
     )
 }
 
@@ -195,10 +186,10 @@ fn row(entry: &Entry) -> Vec<String> {
     let text = |value: Option<String>| value.unwrap_or_default();
     vec![
         format!("{:.3} s", seconds(entry.t_ms)),
-        entry.route.to_owned(),
-        entry.method.clone(),
-        entry.path.clone(),
-        text(entry.user.clone()),
+        entry.seen.route.to_owned(),
+        entry.seen.method.clone(),
+        entry.seen.path.clone(),
+        entry.seen.party.user().unwrap_or_default().to_owned(),
         text(entry.status.map(|status| status.to_string())),
         text(entry.ms.map(|ms| ms.to_string())),
         text(entry.fault.clone()),

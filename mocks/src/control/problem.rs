@@ -46,9 +46,14 @@ impl From<ControlError> for Problem {
             ControlError::UnknownFault(_) => (404, "No such fault"),
             ControlError::UnknownStream(_) => (404, "No such stream"),
             ControlError::NoBackchannel => (409, "Nobody to tell"),
-            ControlError::UserMissing(_) | ControlError::BadValue { .. } | ControlError::ZeroTimes => {
-                (422, "Not an order that can be carried out")
-            }
+            ControlError::UnknownStub(_) => (404, "No such stub"),
+            ControlError::UserMissing(_)
+            | ControlError::BadValue { .. }
+            | ControlError::ZeroTimes
+            | ControlError::BadStub { .. }
+            | ControlError::OwnedPath { .. }
+            | ControlError::OneOfStubs { .. }
+            | ControlError::TooManyStubs(_) => (422, "Not an order that can be carried out"),
         };
         Self {
             nearest: error.nearest().map(str::to_owned),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Caller, caller, message,
-    project::{INSTANCE, Project},
+    project::{Instance, Project},
 };
 use crate::{Shared, call::Call, world::World};
 
@@ -24,8 +24,9 @@ type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 
 /// `GET /api/v4/projects/{id}`
 pub(super) async fn project((State(shared), Extension(call)): Asked, Path(id): Path<String>) -> Response {
-    match access(&shared.world(), &shared, (&call, &id)) {
-        Ok((_, project)) => Json(project.shown()).into_response(),
+    let world = shared.world();
+    match access(&world, &shared, (&call, &id)) {
+        Ok((_, project)) => Json(project.shown(&world.gitlab.instance)).into_response(),
         Err(refusal) => *refusal,
     }
 }
@@ -98,7 +99,7 @@ pub(super) fn unauthorized() -> Response {
 }
 
 /// Who did what a payload tells.
-pub(super) fn author(payload: &Value) -> Value {
+pub(super) fn author(payload: &Value, at: &Instance) -> Value {
     let user = &payload["user"];
     // Pushes have no user of their own, but its fields.
     let either = |inner: &str, outer: &str| {
@@ -119,7 +120,7 @@ pub(super) fn author(payload: &Value) -> Value {
         "name": name,
         "state": "active",
         "avatar_url": null,
-        "web_url": username.as_str().map(|name| format!("{INSTANCE}/{name}")),
+        "web_url": username.as_str().map(|name| at.profile(name)),
     })
 }
 
@@ -131,7 +132,7 @@ pub(super) fn person(world: &World, name: &str) -> Value {
         "name": name,
         "state": "active",
         "avatar_url": null,
-        "web_url": format!("{INSTANCE}/{name}"),
+        "web_url": world.gitlab.instance.profile(name),
     })
 }
 

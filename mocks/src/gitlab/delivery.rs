@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{
     api::RELEASE,
     hook::{Delivery, Hook, NewHook, Wish, kind},
-    project::{INSTANCE, Project},
+    project::Project,
     store::Stored,
 };
 use crate::{Shared, config::MocksConfig, observation::Observation, world::World};
@@ -132,7 +132,9 @@ impl Desk {
         let request = self.with_world(|world| {
             let hook = world.gitlab.hooks.get(self.hook)?;
             let is_called = hook.health.is_called(world.now());
-            is_called.then(|| request(hook, delivery)).flatten()
+            is_called
+                .then(|| request(hook, delivery, &world.gitlab.instance.url))
+                .flatten()
         })??;
         let answer = self.client.send(request).await;
         // An answer of any status is one: only a call without is tried again.
@@ -160,7 +162,7 @@ impl Desk {
 }
 
 /// The call, with the headers of MOCKS G2.
-fn request(hook: &Hook, delivery: &Delivery) -> Option<Request<Full<Bytes>>> {
+fn request(hook: &Hook, delivery: &Delivery, instance: &str) -> Option<Request<Full<Bytes>>> {
     let named = HeaderName::from_static;
     let mut request = Request::post(hook.wish.url.as_str())
         .header(header::HOST, hook.wish.url.authority())
@@ -170,7 +172,7 @@ fn request(hook: &Hook, delivery: &Delivery) -> Option<Request<Full<Bytes>>> {
         .header(named("x-gitlab-event"), delivery.title)
         .header(named("x-gitlab-event-uuid"), &delivery.event_uuid)
         .header(named("x-gitlab-webhook-uuid"), &hook.uuid)
-        .header(named("x-gitlab-instance"), INSTANCE);
+        .header(named("x-gitlab-instance"), instance);
     if let Some(secret) = &hook.wish.secret {
         request = request.header(named("x-gitlab-token"), secret);
     }

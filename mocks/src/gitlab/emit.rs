@@ -6,7 +6,7 @@ use polytab_protocol::topic::Topic;
 use serde_json::Value;
 
 use super::{fault::GitlabFault, hub::Closed, store::Stored};
-use crate::{observation::Observation, route::STREAM, world::World};
+use crate::{observation::Observation, route::STREAM, seen::Seen, world::World};
 
 impl World {
     /// Keeps an event and hands it to its readers and hooks; gives its id.
@@ -23,23 +23,23 @@ impl World {
             topic: topic.to_string(),
             event_id: event.id.clone(),
         });
-        for (id, user) in self.hub.concerned(topic) {
-            let fault = self.stream_fault(&user, |fault| fault != GitlabFault::Bom);
+        for (id, seen) in self.hub.concerned(topic) {
+            let fault = self.stream_fault(&seen, |fault| fault != GitlabFault::Bom);
             let closed = self.hub.send(id, &event, fault);
             self.streams_closed(closed);
         }
         event
     }
 
-    /// The fault that a stream of this user meets now, if it is one of those meant.
+    /// The fault that a stream meets now, if it is one of those meant.
     pub(crate) fn stream_fault(
         &mut self,
-        user: &str,
+        seen: &Seen,
         is_meant: impl Fn(GitlabFault) -> bool,
     ) -> Option<GitlabFault> {
-        let now = self.now();
-        let (firing, fault) = self.orders.meet_stream(user, now, is_meant)?;
-        self.fired(firing, STREAM);
+        let (now, random) = (self.now(), self.seams.random.clone());
+        let (firing, fault) = self.orders.meet_stream(seen, (now, &random), is_meant)?;
+        self.fired(&firing, STREAM);
         Some(fault)
     }
 

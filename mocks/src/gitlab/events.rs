@@ -16,6 +16,7 @@ use super::{
     api::{self, author},
     paging::page,
     payload::time::millis,
+    project::Instance,
     store::Stored,
 };
 use crate::{Shared, call::Call};
@@ -40,7 +41,7 @@ pub(super) async fn list(
         .store
         .events(project.0)
         .filter(|event| wanted.is_of_day(event))
-        .filter_map(|event| item(event))
+        .filter_map(|event| item(event, &world.gitlab.instance))
         .filter(|item| wanted.takes(item))
         .collect();
     if !wanted.is_ascending {
@@ -106,7 +107,7 @@ fn filter_word(action: &str) -> &str {
 
 /// An event as the API shows it; none for what the API does not show: pipelines, jobs, releases, deployments and
 /// mere updates.
-pub(super) fn item(event: &Stored) -> Option<Value> {
+pub(super) fn item(event: &Stored, at: &Instance) -> Option<Value> {
     let payload = event.payload();
     let attributes = &payload["object_attributes"];
     let (action, target_type) = match event.topic.event {
@@ -116,7 +117,7 @@ pub(super) fn item(event: &Stored) -> Option<Value> {
         EventType::Note => ("commented on", Some("Note")),
         EventType::Pipeline | EventType::Job | EventType::Release | EventType::Deployment => return None,
     };
-    let author = author(&payload);
+    let author = author(&payload, at);
     let is_note = event.topic.event == EventType::Note;
     let (iid, title) = if is_note {
         (&attributes["id"], &payload["issue"]["title"])

@@ -89,6 +89,7 @@ impl World {
             random: &self.seams.random,
             now: self.now(),
             topic,
+            at: &self.gitlab.instance,
             number,
             seq,
             actor: member.map_or((0, "root"), |(index, (name, _))| (index + 1, name)),

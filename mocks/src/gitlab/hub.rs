@@ -10,7 +10,10 @@ use super::{
     fault::{GitlabFault, Way},
     store::{Ended, Store, Stored},
 };
-use crate::config::MocksConfig;
+use crate::{
+    config::MocksConfig,
+    seen::{CallMatch, Seen},
+};
 
 /// Events and their readers.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ struct Reader {
 #[derive(Clone, Debug)]
 pub(crate) struct Want {
     pub(crate) user: String,
+    /// The call that opened it, as orders know it.
+    pub(crate) seen: Seen,
     /// Which token it came with.
     pub(crate) token: String,
     pub(crate) project: u64,
@@ -154,13 +159,13 @@ impl Hub {
     }
 
     /// Whom an event concerns: stream and user.
-    pub(crate) fn concerned(&self, topic: Topic) -> Vec<(u64, String)> {
+    pub(crate) fn concerned(&self, topic: Topic) -> Vec<(u64, Seen)> {
         let concerned = self
             .readers
             .iter()
             .filter(|(_, reader)| reader.want.is_about(topic));
         concerned
-            .map(|(id, reader)| (*id, reader.want.user.clone()))
+            .map(|(id, reader)| (*id, reader.want.seen.clone()))
             .collect()
     }
 
@@ -207,9 +212,9 @@ impl Hub {
         left.into_iter().next()
     }
 
-    /// Cuts streams: all, or those of one user.
-    pub(crate) fn cut(&mut self, user: Option<&str>) -> Vec<Closed> {
-        let is_meant = |_, want: &Want| user.is_none_or(|user| want.user == user);
+    /// Cuts the streams that were opened by these calls.
+    pub(crate) fn cut(&mut self, calls: &CallMatch) -> Vec<Closed> {
+        let is_meant = |_, want: &Want| calls.takes(&want.seen);
         self.close(is_meant, (StreamState::Broken, "cut"))
     }
 
@@ -314,6 +319,7 @@ mod tests {
     fn want(types: &[EventType], last_id: Option<&str>) -> Want {
         Want {
             user: "ada".into(),
+            seen: Seen::default(),
             token: "t".into(),
             project: 42,
             types: types.iter().copied().collect(),

@@ -15,6 +15,7 @@ use super::{
     api::{self, author},
     paging::page,
     payload::time::millis,
+    project::Instance,
 };
 use crate::{Shared, call::Call};
 
@@ -26,7 +27,7 @@ struct List {
     key: &'static str,
     /// Fields that may be asked for.
     filters: &'static [&'static str],
-    show: fn(&Value) -> Value,
+    show: fn(&Value, &Instance) -> Value,
 }
 
 const PIPELINES: List = List {
@@ -88,14 +89,20 @@ fn list((State(shared), Extension(call), Path(project)): &Asked, list: List) -> 
             wanted.is_none_or(|wanted| item[name] == wanted)
         })
     };
-    let mut items: Vec<_> = newest.values().rev().map(list.show).filter(is_wanted).collect();
+    let at = &world.gitlab.instance;
+    let mut items: Vec<_> = newest
+        .values()
+        .rev()
+        .map(|payload| (list.show)(payload, at))
+        .filter(is_wanted)
+        .collect();
     for item in &mut items {
         item["project_id"] = project.0.into();
     }
     page(call, &items)
 }
 
-fn pipeline(payload: &Value) -> Value {
+fn pipeline(payload: &Value, _: &Instance) -> Value {
     let found = &payload["object_attributes"];
     json!({
         "id": found["id"],
@@ -111,7 +118,7 @@ fn pipeline(payload: &Value) -> Value {
 }
 
 /// What issues and merge requests share.
-fn work(payload: &Value) -> Value {
+fn work(payload: &Value, at: &Instance) -> Value {
     let found = &payload["object_attributes"];
     let labels = found["labels"].as_array().into_iter().flatten();
     let closed_at = (found["state"] == "closed").then(|| shown_time(&found["updated_at"]));
@@ -126,7 +133,7 @@ fn work(payload: &Value) -> Value {
         "closed_at": closed_at,
         "labels": labels.map(|label| &label["title"]).collect::<Vec<_>>(),
         "milestone": null,
-        "author": author(payload),
+        "author": author(payload, at),
         "assignee": payload["assignee"],
         "assignees": payload["assignees"],
         "user_notes_count": 0,
@@ -136,9 +143,9 @@ fn work(payload: &Value) -> Value {
     })
 }
 
-fn issue(payload: &Value) -> Value {
+fn issue(payload: &Value, at: &Instance) -> Value {
     let found = &payload["object_attributes"];
-    let mut shown = work(payload);
+    let mut shown = work(payload, at);
     shown["type"] = "ISSUE".into();
     shown["issue_type"] = "issue".into();
     for name in ["due_date", "confidential", "discussion_locked", "severity"] {
@@ -147,9 +154,9 @@ fn issue(payload: &Value) -> Value {
     shown
 }
 
-fn merge_request(payload: &Value) -> Value {
+fn merge_request(payload: &Value, at: &Instance) -> Value {
     let found = &payload["object_attributes"];
-    let mut shown = work(payload);
+    let mut shown = work(payload, at);
     let merged_at = (found["state"] == "merged").then(|| shown_time(&found["updated_at"]));
     shown["merged_at"] = json!(merged_at);
     shown["sha"] = found["last_commit"]["id"].clone();

@@ -29,7 +29,11 @@ use axum::{
 };
 use serde_json::json;
 
-use self::{hook::Hooks, project::Project, rate::Limiter};
+use self::{
+    hook::Hooks,
+    project::{Instance, Project},
+    rate::Limiter,
+};
 use crate::{
     Shared,
     call::Call,
@@ -86,6 +90,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 /// What GitLab keeps beside events and their readers.
 #[derive(Debug)]
 pub(crate) struct Kept {
+    /// Where it says that it is.
+    pub(crate) instance: Instance,
     /// Tokens that are taken no more, by their ids.
     revoked: Shelf<()>,
     pub(crate) limiter: Limiter,
@@ -95,6 +101,7 @@ pub(crate) struct Kept {
 impl Kept {
     pub(crate) fn new(config: &MocksConfig) -> Self {
         Self {
+            instance: Instance::new(&config.gitlab_url),
             revoked: Shelf::new(config.logins_kept),
             limiter: Limiter::new(config.gitlab_rate_limit),
             hooks: Hooks::default(),

@@ -1,9 +1,29 @@
 //! A project: its number, the names made from it, and how it is shown.
 
 use serde_json::{Value, json};
+use url::Url;
 
 /// Where GitLab says that it is.
-pub(crate) const INSTANCE: &str = "https://gitlab.example.org";
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Instance {
+    /// Without a slash at the end.
+    pub(crate) url: String,
+    host: String,
+}
+
+impl Instance {
+    pub(crate) fn new(url: &Url) -> Self {
+        Self {
+            url: url.as_str().trim_end_matches('/').to_owned(),
+            host: url.host_str().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The page of a user.
+    pub(crate) fn profile(&self, username: &str) -> String {
+        format!("{}/{username}", self.url)
+    }
+}
 
 /// A project by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,20 +46,20 @@ impl Project {
         format!("group/{}", self.name())
     }
 
-    pub(crate) fn url(self) -> String {
-        format!("{INSTANCE}/{}", self.path())
+    pub(crate) fn url(self, at: &Instance) -> String {
+        format!("{}/{}", at.url, self.path())
     }
 
-    pub(crate) fn ssh_url(self) -> String {
-        format!("git@gitlab.example.org:{}.git", self.path())
+    pub(crate) fn ssh_url(self, at: &Instance) -> String {
+        format!("git@{}:{}.git", at.host, self.path())
     }
 
-    pub(crate) fn http_url(self) -> String {
-        format!("{}.git", self.url())
+    pub(crate) fn http_url(self, at: &Instance) -> String {
+        format!("{}.git", self.url(at))
     }
 
     /// As the REST API shows it.
-    pub(crate) fn shown(self) -> Value {
+    pub(crate) fn shown(self, at: &Instance) -> Value {
         json!({
             "id": self.0,
             "name": self.name(),
@@ -49,9 +69,9 @@ impl Project {
             "description": null,
             "default_branch": "main",
             "visibility": "private",
-            "web_url": self.url(),
-            "ssh_url_to_repo": self.ssh_url(),
-            "http_url_to_repo": self.http_url(),
+            "web_url": self.url(at),
+            "ssh_url_to_repo": self.ssh_url(at),
+            "http_url_to_repo": self.http_url(at),
             "namespace": {"id": 1, "name": "group", "path": "group", "kind": "group", "full_path": "group"},
         })
     }
@@ -60,6 +80,18 @@ impl Project {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_begin_where_gitlab_says_that_it_is() {
+        let at = Instance::new(&Url::parse("http://127.0.0.1:7083/gitlab/").unwrap());
+
+        assert_eq!(
+            Project(7).url(&at),
+            "http://127.0.0.1:7083/gitlab/group/project-7"
+        );
+        assert_eq!(Project(7).ssh_url(&at), "git@127.0.0.1:group/project-7.git");
+        assert_eq!(at.profile("ada"), "http://127.0.0.1:7083/gitlab/ada");
+    }
 
     #[test]
     fn a_project_is_named_by_its_number_or_its_path() {

@@ -25,7 +25,8 @@ use crate::{
     },
     observation::Observation,
     route::STREAM,
-    world::World,
+    seen::Seen,
+    world::{Who, World},
 };
 
 /// Opens a stream of one type of event.
@@ -71,6 +72,7 @@ fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Re
     let want = Want {
         topic: format!("/project/{}/{}", project.0, words.join(",")),
         last_id: last_id.filter(|id| !id.is_empty()).map(str::to_owned),
+        seen: seen(call, &caller.user),
         user: caller.user,
         token: caller.token,
         project: project.0,
@@ -86,31 +88,39 @@ fn open(shared: &Arc<Shared>, call: &Call, (project, types): (&str, &str)) -> Re
     Ok(answer(feed, guard))
 }
 
+/// The call as orders know it. A token that was minted belongs to no login session, and still to a user.
+fn seen(call: &Call, user: &str) -> Seen {
+    let mut seen = call.seen.clone();
+    seen.party.who.get_or_insert_with(|| Who {
+        user: user.to_owned(),
+        browser: call.agent().to_owned(),
+    });
+    seen
+}
+
 /// Takes a reader in. What was ordered of its stream meets it at once.
 fn begin(world: &mut World, (id, want): (u64, Want), config: &MocksConfig) -> Feed {
-    let (user, topic, now) = (want.user.clone(), want.topic.clone(), world.now());
+    let (user, topic, seen) = (want.user.clone(), want.topic.clone(), want.seen.clone());
+    let (now, random) = (world.now(), world.seams.random.clone());
+    let moment = (now, &random);
     let mut firings = Vec::new();
     let World { hub, orders, .. } = world;
     let mut feed = hub.open(id, want, || {
-        let (firing, fault) = orders.meet_stream(&user, now, |fault| fault != GitlabFault::Bom)?;
+        let (firing, fault) = orders.meet_stream(&seen, moment, |fault| fault != GitlabFault::Bom)?;
         firings.push(firing);
         Some(fault)
     });
-    world.tell(&Observation::StreamOpened {
-        id,
-        user: user.clone(),
-        topic,
-    });
-    for firing in firings {
+    world.tell(&Observation::StreamOpened { id, user, topic });
+    for firing in &firings {
         world.fired(firing, STREAM);
     }
-    let mark = world.stream_fault(&user, |fault| fault == GitlabFault::Bom);
+    let mark = world.stream_fault(&seen, |fault| fault == GitlabFault::Bom);
     let mark = mark.map_or("", |_| "\u{feff}");
     let retry = config.scaled(config.retry).as_millis();
     let hello = format!("{mark}retry: {retry}\n: stream {id}\n\n");
     feed.backlog.push_front(Bytes::from(hello));
-    if let Some(firing) = world.orders.cut(STREAM, &user, now) {
-        world.fired(firing, STREAM);
+    if let Some(firing) = world.orders.cut(&seen, moment) {
+        world.fired(&firing, STREAM);
         let closed = world.hub.cut_one(id);
         world.streams_closed(closed);
     }

@@ -9,10 +9,10 @@ use crate::{
     Shared,
     config::MocksConfig,
     keycloak::{
+        fault::KeycloakFault,
         keys::{Claims, Keys, Ring},
         session::{Login, Sessions},
     },
-    order::FaultAction,
     realm::{ClientConfig, Quirks, RealmSettings},
     secret::Secrets,
     users::Users,
@@ -91,7 +91,7 @@ pub(crate) struct Authority<'a> {
     /// Keycloak's own time.
     pub(crate) now: Timestamp,
     /// What the call under way meets.
-    pub(crate) fault: Option<FaultAction>,
+    pub(crate) fault: Option<KeycloakFault>,
 }
 
 impl World {

@@ -9,7 +9,6 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{Asked, authority::Authority, fault::KeycloakFault};
-use crate::order::FaultAction;
 
 /// Both documents change with the realm.
 const FRESH: [(HeaderName, &str); 1] = [(
@@ -48,7 +47,7 @@ impl Authority<'_> {
     fn certs(&self) -> Value {
         let mut keys = self.keys.jwks(&self.realm.ring);
         let active = self.realm.ring.active();
-        if let (Some(FaultAction::Keycloak(fault)), Value::Array(keys)) = (self.fault, &mut keys["keys"]) {
+        if let (Some(fault), Value::Array(keys)) = (self.fault, &mut keys["keys"]) {
             match fault {
                 KeycloakFault::JwksEmpty => keys.clear(),
                 KeycloakFault::JwksStale => keys.retain(|key| key["kid"] != active),
@@ -100,7 +99,7 @@ impl Authority<'_> {
             "backchannel_logout_session_supported": true,
             "authorization_response_iss_parameter_supported": true,
         });
-        if self.fault == Some(FaultAction::Keycloak(KeycloakFault::DiscoveryIssuerMismatch)) {
+        if self.fault == Some(KeycloakFault::DiscoveryIssuerMismatch) {
             document["issuer"] = format!("{issuer}-of-somebody-else").into();
         }
         document

@@ -7,12 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{
-    keycloak::{
-        keys::{Keys, Ring, forged},
-        session::after,
-    },
-    order::FaultAction,
+use crate::keycloak::{
+    keys::{Keys, Ring, forged},
+    session::after,
 };
 
 /// What is wrong with what Keycloak answers. The first seven are about tokens, on the token endpoint.
@@ -89,9 +86,9 @@ pub(super) fn sign(
     keys: &Keys,
     ring: &Ring,
     mut claims: Value,
-    call: (Option<FaultAction>, Timestamp),
+    call: (Option<KeycloakFault>, Timestamp),
 ) -> String {
-    let (Some(FaultAction::Keycloak(fault)), now) = call else {
+    let (Some(fault), now) = call else {
         return keys.sign(ring, &claims);
     };
     let shifted = |seconds| after(now, SignedDuration::from_secs(seconds)).as_second();

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     call::Call,
-    order::{self, FaultAction},
+    order,
     realm::{ClientConfig, ReuseCount, SslRequired},
     world::Who,
 };
@@ -209,7 +209,7 @@ impl Authority<'_> {
 
     /// How often a refresh token may be used now.
     pub(super) fn reuse(&self) -> Reuse {
-        let is_racy = self.fault == Some(FaultAction::Keycloak(KeycloakFault::RacyRotation));
+        let is_racy = self.fault == Some(KeycloakFault::RacyRotation);
         Reuse {
             most: self.realm.settings.refresh_token_max_reuse,
             counted: if is_racy {

@@ -39,6 +39,7 @@ use crate::{
         AUTH, CERTS, DISCOVERY, FRAME, INTROSPECT, LOGIN, LOGOUT, REALM, REGISTRATION, REVOKE, TOKEN,
         USERINFO,
     },
+    stub::Service,
 };
 
 /// Headers on every answer, as seen on real ones (MOCKS K6).
@@ -67,7 +68,7 @@ impl InRealm {
         let mut world = self.shared.world();
         let authority = world.authority(&self.shared, &self.realm);
         let mut authority = authority.expect("there are routes for realms that there are, and realms stay");
-        authority.fault = call.fault;
+        authority.fault = call.keycloak_fault();
         decide(&mut authority)
     }
 
@@ -85,6 +86,11 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .keys()
         .map(|name| name.as_str().into())
         .collect();
+    // Of a realm that there is, a path below it is nobody's.
+    let below: Vec<_> = names
+        .iter()
+        .map(|realm| format!("{}/{{*rest}}", shared.config.realm_path(realm)))
+        .collect();
     let base = shared.config.base_path.trim_end_matches('/');
     let realms = names.into_iter().map(|realm| InRealm {
         shared: Arc::clone(shared),
@@ -95,13 +101,16 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route(&format!("{base}/realms/{{realm}}"), unknown.clone())
         .route(&format!("{base}/realms/{{realm}}/{{*path}}"), unknown)
         .with_state(Arc::clone(shared));
-    realms
+    let router = realms
         .fold(router, |router, at| {
             let realm = of_realm(&at).merge(admin::router(&at));
             router.merge(realm.with_state(at))
         })
         .method_not_allowed_fallback(no_such_verb)
-        .layer(ServiceBuilder::new().map_response(with_headers))
+        .layer(ServiceBuilder::new().map_response(with_headers));
+    below.iter().fold(router, |router, path| {
+        router.route(path, shared.unowned(Service::Keycloak))
+    })
 }
 
 fn of_realm(at: &InRealm) -> Router<InRealm> {

@@ -142,9 +142,9 @@ impl Sessions {
         self.logins.get(sid).map(|login| login.who.clone())
     }
 
-    /// Whose session a code leads to.
-    pub(crate) fn who_by_code(&self, code: &str) -> Option<Who> {
-        self.who(&self.codes.get(code)?.sid)
+    /// The session that a code leads to.
+    pub(crate) fn sid_by_code(&self, code: &str) -> Option<String> {
+        self.codes.get(code).map(|code| code.sid.clone())
     }
 
     /// A session, if it is alive.

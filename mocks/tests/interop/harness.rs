@@ -16,6 +16,8 @@ pub(crate) struct Script {
     pub(crate) args: &'static [&'static str],
     /// Paths, from the scripts' folder.
     pub(crate) needs: &'static [&'static str],
+    /// Whether the mocks speak https; the script believes their authority.
+    pub(crate) https: bool,
 }
 
 /// A script for Node.
@@ -25,6 +27,7 @@ pub(crate) fn node(test: &'static str) -> Script {
         program: "node".into(),
         args: &[],
         needs: &["node_modules"],
+        https: false,
     }
 }
 
@@ -35,6 +38,7 @@ pub(crate) fn python(test: &'static str) -> Script {
         program: folder().join(".venv/bin/python"),
         args: &[],
         needs: &[".venv"],
+        https: false,
     }
 }
 
@@ -80,9 +84,16 @@ pub(crate) fn run(script: &Script) {
         std::io::stderr().write_all(line.as_bytes()).unwrap();
         return;
     }
-    let (_mocks, ready) = mocks();
+    let (_mocks, ready) = mocks(script);
 
-    let output = Command::new(&script.program)
+    let mut command = Command::new(&script.program);
+    if let Some(ca) = ready["ca_file"].as_str() {
+        // As Node, and as Python's `requests` are told.
+        command
+            .env("NODE_EXTRA_CA_CERTS", ca)
+            .env("REQUESTS_CA_BUNDLE", ca);
+    }
+    let output = command
         .args(script.args)
         .current_dir(folder())
         .env("ISSUER", ready["issuer"].as_str().unwrap())
@@ -103,8 +114,15 @@ pub(crate) fn run(script: &Script) {
 }
 
 /// Mocks on free ports, and the line by which they say so.
-fn mocks() -> (Process, Value) {
-    let child = Command::new(env!("CARGO_BIN_EXE_polytab-mocks"))
+fn mocks(script: &Script) -> (Process, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab-mocks"));
+    if script.https {
+        let file = format!("{}.pem", script.test);
+        command
+            .arg("--tls-ca-out")
+            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(file));
+    }
+    let child = command
         .args(["--json", "--keycloak-port", "0", "--backend-port", "0"])
         .args(["--gitlab-port", "0", "--control-port", "0", "--gateway-port", "0"])
         .stdout(Stdio::piped())

@@ -140,17 +140,18 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let dial = Arc::clone(&self.0);
         Box::pin(async move {
-            if uri.scheme_str() != Some("http") {
-                let message = format!(
-                    "only http is spoken here, not `{}`",
-                    uri.scheme_str().unwrap_or("")
-                );
-                return Err(io::Error::new(io::ErrorKind::Unsupported, message));
-            }
             let host = uri
                 .host()
                 .ok_or_else(|| io::Error::other("a URL without a host"))?;
-            let stream = dial.dial(host, uri.port_u16().unwrap_or(80)).await?;
+            let stream = match uri.scheme_str() {
+                Some("http") => dial.dial(host, uri.port_u16().unwrap_or(80)).await?,
+                Some("https") => dial.dial_tls(host, uri.port_u16().unwrap_or(443)).await?,
+                other => {
+                    let scheme = other.unwrap_or("");
+                    let message = format!("only http and https are spoken here, not `{scheme}`");
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+                }
+            };
             Ok(Http1Stream(TokioIo::new(stream)))
         })
     }

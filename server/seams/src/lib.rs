@@ -8,8 +8,11 @@ pub mod http;
 pub mod net;
 pub mod random;
 pub mod serve;
+pub mod tls;
 
 use std::sync::Arc;
+
+use self::tls::dial::{TlsDial, Trust};
 
 /// Everything a host needs from outside, in one value.
 #[derive(Clone, Debug)]
@@ -23,12 +26,12 @@ pub struct Seams {
 }
 
 impl Seams {
-    /// The operating system's clock, entropy and TCP.
+    /// The operating system's clock, entropy, TCP, and the authorities that it trusts.
     pub fn system() -> Self {
         Self {
             clock: clock::Clock::system(),
             random: random::Random::system(),
-            dial: Arc::new(net::TcpDial),
+            dial: Arc::new(TlsDial::new(net::TcpDial, Trust::system())),
         }
     }
 }

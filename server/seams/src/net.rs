@@ -88,6 +88,12 @@ impl ByteStream for TcpStream {
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// Connects to `host` and `port`.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<AnyStream>>;
+
+    /// Connects to `host` and `port`, and makes sure over TLS that it is `host`. Only a dialler that speaks TLS can.
+    fn dial_tls<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<AnyStream>> {
+        let message = format!("TLS is not spoken here, and `{host}` is to be reached over it");
+        Box::pin(async { Err(io::Error::new(io::ErrorKind::Unsupported, message)) })
+    }
 }
 
 /// Dials over TCP.
@@ -96,17 +102,19 @@ pub struct TcpDial;
 
 impl Dial for TcpDial {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<AnyStream>> {
-        // `Url` keeps the brackets of an IPv6 address, the resolver wants it bare.
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
         Box::pin(async move {
-            let stream = TcpStream::connect((host, port)).await?;
+            let stream = TcpStream::connect((bare(host), port)).await?;
             stream.set_nodelay(true)?;
             Ok(AnyStream::new(stream))
         })
     }
+}
+
+/// `Url` keeps the brackets of an IPv6 address; resolvers and certificates want it bare.
+pub(crate) fn bare(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 /// What the kernel may hold for one peer: a few of the largest messages. Without it Linux grows the buffer up to 4 MB

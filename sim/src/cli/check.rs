@@ -4,8 +4,8 @@ use std::{io::IsTerminal, path::PathBuf};
 
 use super::{Exit, complain, routes, say, width};
 use crate::scenario::{
-    load::{Loaded, load},
-    problem::render,
+    load::load,
+    problem::{Problem, render},
 };
 
 /// What to check.
@@ -19,7 +19,7 @@ pub(super) struct CheckArguments {
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     let loaded = load(&arguments.paths, &routes());
     if !loaded.problems.is_empty() {
-        return Ok(show_problems(&loaded));
+        return Ok(show(&loaded.problems, loaded.files));
     }
     if loaded.files == 0 {
         complain(&nothing(&arguments.paths));
@@ -33,20 +33,17 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
 }
 
 /// Says what is wrong with files, on standard error.
-pub(super) fn show_problems(loaded: &Loaded) -> Exit {
+pub(super) fn show(problems: &[Problem], files: usize) -> Exit {
     use std::io::Write;
     let is_colourful = std::io::stderr().is_terminal();
     let mut err = anstream::stderr();
-    for problem in &loaded.problems {
+    for problem in problems {
         // Without standard error there is nobody to tell.
         writeln!(err, "{}\n", render(problem, is_colourful, width())).ok();
     }
-    let count = loaded.problems.len();
-    let first = loaded
-        .problems
-        .first()
-        .map_or("", |problem| problem.code.as_str());
-    let files = match loaded.files {
+    let count = problems.len();
+    let first = problems.first().map_or("", |problem| problem.code.as_str());
+    let files = match files {
         0 => String::new(),
         1 => " in 1 file".to_owned(),
         files => format!(" in {files} files"),

@@ -69,7 +69,7 @@ impl Exit {
             Self::Passed => "everything held",
             Self::Failed => "an expectation, a standing rule or a snapshot did not hold",
             Self::Usage => "the command line or polytab.toml is wrong",
-            Self::InvalidFile => "a scenario file is not valid; nothing was run",
+            Self::InvalidFile => "a file is not valid; nothing was run",
             Self::NothingRan => "no scenario was selected, or the target could run none of them",
             Self::Environment => {
                 "the surroundings do not allow it: the target cannot be reached, a port is taken, a file cannot be written"
@@ -101,9 +101,12 @@ enum Command {
     /// Say what is wrong with scenario files, without running them
     Check(check::CheckArguments),
     /// Start the reference server with its mocks
-    Serve(serve::ServeArguments),
-    /// Start the mocks alone: Keycloak, backend, gateway, GitLab, control API
-    Mock(mock::MockArguments),
+    Serve(Box<serve::ServeArguments>),
+    /// Start the mocks alone: Keycloak, backend services, gateway, GitLab, and the API that orders what they do
+    ///
+    /// They answer, and refuse, as the real services do; one line on standard output says where once all of them
+    /// listen.
+    Mock(Box<mock::MockArguments>),
     /// List, review, accept or reject snapshots
     Snapshot(snapshot::SnapshotArguments),
     /// Print the JSON Schema of a file format, for editors
@@ -129,6 +132,8 @@ enum Command {
 enum Format {
     /// `*.tabs.yaml`
     Scenario,
+    /// Settings of the mocks: `polytab mock --file`
+    Mocks,
 }
 
 /// Runs the command line of this process.
@@ -162,13 +167,12 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
-        Command::Mock(arguments) => mock::mock(&arguments),
+        Command::Mock(arguments) => mock::mock(*arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
-        Command::Schema {
-            what: Format::Scenario,
-        } => say(&serde_json::to_string_pretty(
-            &crate::scenario::schema::scenario(),
-        )?),
+        Command::Schema { what } => say(&serde_json::to_string_pretty(&match what {
+            Format::Scenario => crate::scenario::schema::scenario(),
+            Format::Mocks => crate::scenario::schema::mocks(),
+        })?),
         Command::Explain { what } => explain::explain(what.as_deref()),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.

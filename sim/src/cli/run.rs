@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Exit,
-    check::{nothing, show_problems},
+    check::{nothing, show},
     complain,
     plan::{MessageFormat, Plan, RunArguments, plan},
     routes, width,
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     };
     let loaded = load(&plan.paths, &routes());
     if !loaded.problems.is_empty() {
-        return Ok(show_problems(&loaded));
+        return Ok(show(&loaded.problems, loaded.files));
     }
     let all = loaded.scenarios.len();
     let scenarios = plan.selection.select(loaded.scenarios.into_iter().map(Arc::new));

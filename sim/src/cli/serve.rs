@@ -1,12 +1,16 @@
 //! `polytab serve`: the reference server with its mocks, to look at and to point other tools at.
 
-use std::{future::Future, io, io::Write};
+use std::{future::Future, io, io::Write, net::Ipv4Addr};
 
 use anyhow::Context;
-use polytab_mocks::standalone::{Options, Standalone};
-use polytab_seams::Seams;
+use polytab_mocks::{
+    settings::Settings,
+    standalone::{HANDSHAKE, Standalone},
+    start::origin,
+};
+use polytab_seams::{Seams, tls::listen::TlsListen};
 use polytab_server::{Config, ENV_PREFIX, Server};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -14,7 +18,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Exit, complain, mock::runtime, plan::MessageFormat};
+use super::{
+    Exit, complain,
+    mock::{SharedArguments, refused, runtime},
+    plan::MessageFormat,
+};
 
 /// Where the server and the mocks listen.
 #[derive(Debug, clap::Args)]
@@ -26,26 +34,34 @@ pub(super) struct ServeArguments {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     #[command(flatten)]
-    mocks: Options,
-    /// Form of the line that says that everything is ready
-    #[arg(long, value_enum, default_value_t, env = "POLYTAB_MESSAGE_FORMAT")]
-    message_format: MessageFormat,
+    shared: SharedArguments,
 }
 
 pub(super) fn serve(arguments: &ServeArguments) -> anyhow::Result<Exit> {
-    runtime()?.block_on(start(arguments))
+    match arguments.shared.settings() {
+        Ok(settings) => runtime()?.block_on(start(arguments, settings)),
+        Err(exit) => Ok(exit),
+    }
 }
 
-async fn start(arguments: &ServeArguments) -> anyhow::Result<Exit> {
-    let host = arguments.mocks.listen;
+async fn start(arguments: &ServeArguments, mut settings: Settings) -> anyhow::Result<Exit> {
+    let host = settings.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let listener = TcpListener::bind((host, arguments.port))
         .await
         .with_context(|| format!("cannot listen on {host}:{}", arguments.port))?;
-    let public = Url::parse(&format!("http://{}", listener.local_addr()?))?;
-    let mut options = arguments.mocks.clone();
-    options.redirect_uris.push(format!("{public}*"));
-    options.backchannel_logout_url = Some(public.join("/auth/backchannel-logout")?);
-    let mocks = Standalone::bind(&options).await?;
+    let public = match origin(&settings, listener.local_addr()?.port()) {
+        Ok(public) => Url::parse(&public)?,
+        Err(error) => return Ok(refused(error)),
+    };
+    // The server asks all of them.
+    settings.mocks = None;
+    let uris = settings.redirect_uris.get_or_insert_default();
+    uris.push(format!("{public}*"));
+    settings.backchannel_logout_url = Some(public.join("/auth/backchannel-logout")?);
+    let mocks = match Standalone::bind(&settings).await {
+        Ok(mocks) => mocks,
+        Err(error) => return Ok(refused(error)),
+    };
     let config = match config(&mocks, &public, &arguments.settings) {
         Ok(config) => config,
         Err(error) => {
@@ -53,27 +69,47 @@ async fn start(arguments: &ServeArguments) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    let path = config.path.clone();
-    let asked = asked_to_stop()?;
-    let line = match arguments.message_format {
+    let scheme = if public.scheme() == "https" { "wss" } else { "ws" };
+    let tabs = format!("{scheme}://{}{}", public.authority(), config.path);
+    let seams = Seams {
+        dial: mocks.dial(),
+        ..Seams::system()
+    };
+    let server = Server::new(config, seams);
+    let line = match arguments.shared.message_format {
         MessageFormat::Human => format!(
-            "{}\nready: server {public}, tabs ws://{}{path}, sign in at {}",
+            "{}\nready: server {public}, tabs {tabs}, sign in at {}",
             mocks.ready_line(),
-            public.authority(),
             public.join("/auth/login")?,
         ),
         MessageFormat::Json => {
-            let mut line: Value = serde_json::from_str(&mocks.ready_json())?;
+            let mut line = mocks.ready_json();
             line["server"] = json!(public);
-            line["tabs"] = json!(format!("ws://{}{path}", public.authority()));
+            line["tabs"] = json!(tabs);
             line.to_string()
         }
     };
-    writeln!(io::stdout(), "{line}")?;
+    run((server, listener), mocks, &line).await
+}
+
+/// Says that everything is ready, and serves until it is to stop.
+async fn run(
+    (server, listener): (Server, TcpListener),
+    mocks: Standalone,
+    ready: &str,
+) -> anyhow::Result<Exit> {
+    let asked = asked_to_stop()?;
+    writeln!(io::stdout(), "{ready}")?;
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-    let server = Server::new(config, Seams::system());
+    let identity = mocks.identity().cloned();
     let serving = async {
-        server.serve(listener, stop.clone()).await;
+        match identity {
+            Some(identity) => {
+                let listener = TlsListen::new(listener, &identity, HANDSHAKE);
+                server.serve(listener, stop.clone()).await
+            }
+            None => server.serve(listener, stop.clone()).await,
+        };
         end.cancel();
     };
     let all = async { tokio::join!(serving, mocks.serve(end.clone())) };

@@ -186,7 +186,8 @@ pub(super) async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
         stage.record(Kind::Notice {
             text: format!(
                 "the fault `{}` on `{}` was met by no call",
-                order.action, order.route
+                order.action,
+                order.on.route.as_deref().unwrap_or("all")
             ),
         });
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use polytab_mocks::order::{Change, EndHow, FaultAction as MockFault, FaultOrder, HoldOrder};
+use polytab_mocks::{
+    order::{Change, EndHow, FaultOrder, HoldOrder},
+    seen::CallMatch,
+    time::Time,
+};
 use polytab_protocol::topic::Topic;
 use serde_json::Value;
 
@@ -14,7 +18,7 @@ use crate::{
     events::Kind,
     pattern::fill::fill,
     scenario::{
-        order::{Emit, Expire, Fault, FaultAction, Hold, Login, Logout, LogoutVia, RouteRef, Set},
+        order::{Emit, Expire, Fault, Hold, Login, Logout, LogoutVia, RouteRef, Set},
         people::DEFAULT_BROWSER,
         step::Restart,
     },
@@ -126,12 +130,21 @@ pub(super) fn emit(stage: &Stage, step: &Emit, place: &Place) -> Outcome {
 }
 
 pub(super) fn fault(stage: &Stage, step: &Fault, place: &Place) -> Outcome {
+    let time = |window| Time(stage.scenario_time(window));
     let order = FaultOrder {
-        route: step.route.value.clone(),
-        user: step.user.clone(),
-        action: action(stage, &step.action),
+        on: CallMatch {
+            route: Some(step.route.value.clone()),
+            method: step.method.clone(),
+            user: step.user.clone(),
+            browser: step.browser.clone(),
+            client: step.client.clone(),
+            session: None,
+            path: step.path.clone(),
+        },
+        when: step.when,
+        action: step.action.clone().map(time),
         times: step.times,
-        duration: step.duration.map(|window| stage.scenario_time(window)),
+        duration: step.duration.map(time),
     };
     changed(stage, &step.route.value, format!("fault: {}", order.action));
     stage
@@ -140,20 +153,6 @@ pub(super) fn fault(stage: &Stage, step: &Fault, place: &Place) -> Outcome {
         .arm(order)
         .map_err(|error| Stage::wrong(place, error))?;
     Ok(Flow::On)
-}
-
-fn action(stage: &Stage, action: &FaultAction) -> MockFault {
-    match action {
-        FaultAction::Status(status) => MockFault::Status(*status),
-        FaultAction::Delay(window) => MockFault::Delay(stage.scenario_time(*window)),
-        FaultAction::Hang => MockFault::Hang,
-        FaultAction::Reset => MockFault::Reset,
-        FaultAction::Truncate => MockFault::Truncate,
-        FaultAction::Malformed => MockFault::Malformed,
-        FaultAction::Empty => MockFault::Empty,
-        FaultAction::Reorder => MockFault::Reorder,
-        FaultAction::DropStreams => MockFault::DropStreams,
-    }
 }
 
 pub(super) fn heal(stage: &Stage, route: &RouteRef, place: &Place) -> Outcome {

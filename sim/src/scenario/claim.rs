@@ -1,11 +1,11 @@
 //! What a scenario claims: what tabs see, what arrives at the services, what is waited for. The judge decides.
 
+use polytab_mocks::shape::Either;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     located::Located,
-    shape::Either,
     step::Names,
     window::{Span, Window},
 };

@@ -144,11 +144,24 @@ fn custom(source: &Arc<Source>, node: &Node, at: &At, error: (Option<Code>, Stri
         }
         (None, _) => (Code::BadValue, message, at.clone()),
     };
+    let message = plainly(node, message);
     let (message, help) = match message.rsplit_once("; ") {
         Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
         None => (message, None),
     };
     Problem::new(code, source, short(source, &at), message).help_if(help)
+}
+
+/// What the types of others say, in words, with the value and a mend.
+fn plainly(node: &Node, message: String) -> String {
+    let written = shown(node.text().unwrap_or_default());
+    if message == "invalid IP address syntax" {
+        return format!("`{written}` is no IP address; write one, such as `127.0.0.1` or `::1`, and no name");
+    }
+    if message.starts_with("relative URL without a base") {
+        return format!("`{written}` is no URL; write it with its scheme, such as `http://127.0.0.1:7081`");
+    }
+    message
 }
 
 /// The node at a JSON pointer, or the nearest there is on the way.

@@ -76,7 +76,7 @@ pub enum Code {
     /// A close code that cannot be.
     BadCloseCode,
     /// An HTTP status that cannot be.
-    BadStatus,
+    BadFault,
     /// A topic that cannot be.
     BadTopic,
 }
@@ -166,7 +166,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::UnknownKey,
         name: "unknown-key",
         title: "a key that is not known here",
-        text: "The key is not one of those that may stand at this place; most often it is a slip of the keyboard or stands one level too high or too low. `polytab schema scenario` prints all keys; editors that read the `$schema` comment complete them.",
+        text: "The key is not one of those that may stand at this place; most often it is a slip of the keyboard or stands one level too high or too low. `polytab schema scenario` (or `mocks`, for their settings) prints all keys; editors that read the `$schema` comment complete them.",
     },
     Explanation {
         code: Code::UnknownStep,
@@ -325,10 +325,10 @@ pub const CODES: &[Explanation] = &[
         text: "Close codes are between 1000 and 4999 (RFC 6455, section 7.4). 1005, 1006 and 1015 are never sent: they tell that no code came, that the connection broke, or that TLS failed; a tab cannot close with them, though `closed: 1006` may be expected.",
     },
     Explanation {
-        code: Code::BadStatus,
-        name: "bad-status",
-        title: "an HTTP status that cannot be",
-        text: "HTTP status codes of answers are between 200 and 599. For a call that gets no answer at all use `do: hang` or `do: reset`.",
+        code: Code::BadFault,
+        name: "bad-fault",
+        title: "a fault that cannot be",
+        text: "HTTP status codes of answers are between 200 and 599; header fields have names and values that HTTP allows; a rate limit lets at least one call through; `nth`, `every` and `first` count from 1, and a probability is above 0 and up to 1. For a call that gets no answer at all use `do: hang` or `do: reset`.",
     },
     Explanation {
         code: Code::BadTopic,

@@ -183,7 +183,7 @@ fn too_large(source: &Arc<Source>) -> Problem {
         Code::TooLarge,
         source,
         at,
-        "this file is larger than 1 MiB, the most a scenario may be",
+        "this file is larger than 1 MiB, the most that is taken",
     )
     .help("split it into several scenarios, or move shared steps into a file of their own and `include` it")
 }

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use polytab_mocks::{
+    fault::{action::FaultAction, when::When},
+    shape::Either,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +13,6 @@ use serde_json::Value;
 use super::{
     located::Located,
     people::Refresh,
-    shape::Either,
     window::{Span, Window},
 };
 
@@ -60,39 +63,31 @@ pub struct Fault {
     /// Only for calls on behalf of this user.
     #[serde(default)]
     pub user: Option<String>,
-    /// What happens instead.
+    /// Only for calls in this browser of the user.
+    #[serde(default)]
+    pub browser: Option<String>,
+    /// Only for calls of this client (`client_id`): the one that authenticates itself, or the one that the token was
+    /// issued to.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// Only for calls with this verb.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Only for calls of this path, with its query.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Which of those calls; all unless told.
+    #[serde(default)]
+    pub when: Option<When>,
+    /// What happens.
     #[serde(rename = "do")]
-    pub action: FaultAction,
+    pub action: FaultAction<Window>,
     /// How many calls meet it; all, until healed, unless told.
     #[serde(default)]
     pub times: Option<u32>,
     /// For how long.
     #[serde(default, rename = "for")]
     pub duration: Option<Window>,
-}
-
-/// What happens instead of an answer.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultAction {
-    /// An answer of this status.
-    Status(u16),
-    /// The answer comes late.
-    Delay(Window),
-    /// No answer, ever.
-    Hang,
-    /// The connection is reset.
-    Reset,
-    /// The body breaks off half-way.
-    Truncate,
-    /// A body that is not what it says it is.
-    Malformed,
-    /// An empty body.
-    Empty,
-    /// The list, in another order.
-    Reorder,
-    /// Open event streams are cut, at once.
-    DropStreams,
 }
 
 /// A route, or all: `heal: backend.sessions`, `heal: all`, `heal: { route: backend.sessions }`.

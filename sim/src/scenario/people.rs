@@ -1,10 +1,11 @@
 //! The people of a scenario and their tabs: what is declared before anything happens.
 
+use polytab_mocks::shape::Either;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{shape::Either, window::Span};
+use super::window::Span;
 
 /// The browser of a tab that names none.
 pub(crate) const DEFAULT_BROWSER: &str = "default";

@@ -1,5 +1,6 @@
 //! The JSON Schema of scenario files, for editors that complete and check while typing.
 
+use polytab_mocks::settings::Settings;
 use schemars::{
     Schema, SchemaGenerator, generate::SchemaSettings, json_schema, transform::transform_subschemas,
 };
@@ -28,6 +29,26 @@ pub fn scenario() -> Value {
         }
     }
     schema.to_value()
+}
+
+/// The schema of the settings of the mocks.
+pub fn mocks() -> Value {
+    let settings = SchemaSettings::draft2020_12().with_transform(left_out);
+    let mut schema = settings.into_generator().into_root_schema_for::<Settings>();
+    schema.insert("title".to_owned(), "Settings of Polytab's mocks".into());
+    schema.insert(
+        "description".to_owned(),
+        "What `polytab mock --file` and `polytab serve --file` take.".into(),
+    );
+    schema.to_value()
+}
+
+/// No nulls anywhere.
+fn left_out(schema: &mut Schema) {
+    if let Some(object) = schema.as_object_mut() {
+        without_null(object);
+    }
+    transform_subschemas(&mut left_out, schema);
 }
 
 /// Brings what the types say to what loading takes: no nulls, and `${name}` wherever a value may be.

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use polytab_mocks::shape::Either;
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
@@ -13,7 +14,6 @@ use super::{
     claim::{Calls, Expect, Wait},
     located::Located,
     order::{Emit, Expire, Fault, Hold, Login, Logout, RouteRef, Set},
-    shape::Either,
     source::Source,
     window::{Span, Window},
 };

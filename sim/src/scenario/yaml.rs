@@ -171,7 +171,7 @@ impl Builder<'_> {
     }
 
     fn feature(&self, at: At, what: &str, help: &str) -> Problem {
-        let message = format!("{what} is a YAML feature that scenario files leave out");
+        let message = format!("{what} is a YAML feature that is left out here");
         Problem::new(Code::YamlFeature, self.source, self.source.head(&at), message).help(help)
     }
 

@@ -33,7 +33,7 @@ impl Maker<'_> {
                 "duration": STARTED,
                 "queued_duration": MADE - STARTED,
                 "variables": [{"key": "ENVIRONMENT", "value": "test"}],
-                "url": format!("{}/-/pipelines/{}", self.project_of().url(), self.id(1)),
+                "url": format!("{}/-/pipelines/{}", self.project_of().url(self.at), self.id(1)),
             },
             "merge_request": null,
             "user": self.user(),

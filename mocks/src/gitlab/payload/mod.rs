@@ -12,7 +12,7 @@ use polytab_protocol::topic::{EventType, Topic};
 use polytab_seams::random::Random;
 use serde_json::Value;
 
-use super::project::Project;
+use super::project::{Instance, Project};
 
 /// Words that titles are made of; one is wide, so that every path carries characters of more than one byte.
 const WORDS: [&str; 8] = [
@@ -32,6 +32,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) random: &'a Random,
     pub(crate) now: Timestamp,
     pub(crate) topic: Topic,
+    /// Where addresses begin.
+    pub(crate) at: &'a Instance,
     /// Number of the new event among all; ids of what it is about are made from it.
     pub(crate) number: u64,
     /// Its number among those of its project.

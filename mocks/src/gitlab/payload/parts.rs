@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{Maker, time};
-use crate::gitlab::project::INSTANCE;
 
 /// What GitLab shows instead of an e-mail address that its owner does not publish.
 const NO_EMAIL: &str = "[REDACTED]";
@@ -18,10 +17,10 @@ impl Maker<'_> {
             "id": project.0,
             "name": project.name(),
             "description": "",
-            "web_url": project.url(),
+            "web_url": project.url(self.at),
             "avatar_url": null,
-            "git_ssh_url": project.ssh_url(),
-            "git_http_url": project.http_url(),
+            "git_ssh_url": project.ssh_url(self.at),
+            "git_http_url": project.http_url(self.at),
             "namespace": "group",
             "visibility_level": PRIVATE,
             "path_with_namespace": project.path(),
@@ -34,10 +33,10 @@ impl Maker<'_> {
         let project = self.project_of();
         let mut shown = self.short_project();
         shown["ci_config_path"] = "".into();
-        shown["homepage"] = project.url().into();
-        shown["url"] = project.ssh_url().into();
-        shown["ssh_url"] = project.ssh_url().into();
-        shown["http_url"] = project.http_url().into();
+        shown["homepage"] = project.url(self.at).into();
+        shown["url"] = project.ssh_url(self.at).into();
+        shown["ssh_url"] = project.ssh_url(self.at).into();
+        shown["http_url"] = project.http_url(self.at).into();
         shown
     }
 
@@ -51,9 +50,9 @@ impl Maker<'_> {
         let project = self.project_of();
         json!({
             "name": project.name(),
-            "url": project.ssh_url(),
+            "url": project.ssh_url(self.at),
             "description": "",
-            "homepage": project.url(),
+            "homepage": project.url(self.at),
         })
     }
 
@@ -61,8 +60,8 @@ impl Maker<'_> {
     pub(super) fn long_repository(&self) -> Value {
         let project = self.project_of();
         let mut shown = self.repository();
-        shown["git_http_url"] = project.http_url().into();
-        shown["git_ssh_url"] = project.ssh_url().into();
+        shown["git_http_url"] = project.http_url(self.at).into();
+        shown["git_ssh_url"] = project.ssh_url(self.at).into();
         shown["visibility_level"] = PRIVATE.into();
         shown
     }
@@ -91,13 +90,13 @@ impl Maker<'_> {
             "message": format!("{title}\n"),
             "title": title,
             "timestamp": time::zoned(self.ago(60)),
-            "url": format!("{}/-/commit/{sha}", self.project_of().url()),
+            "url": format!("{}/-/commit/{sha}", self.project_of().url(self.at)),
             "author": {"name": name, "email": format!("{name}@example.org")},
         })
     }
 
     pub(super) fn profile(&self) -> String {
-        format!("{INSTANCE}/{}", self.actor.1)
+        self.at.profile(self.actor.1)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Maker, time};
 
 impl Maker<'_> {
     pub(super) fn release(&self) -> Value {
-        let (tag, url) = (format!("v1.0.{}", self.seq), self.project_of().url());
+        let (tag, url) = (format!("v1.0.{}", self.seq), self.project_of().url(self.at));
         let archive =
             |format: &str| json!({"format": format, "url": format!("{url}/-/archive/{tag}/{tag}.{format}")});
         let sources = ["zip", "tar.gz", "tar.bz2", "tar"].map(archive);
@@ -27,7 +27,7 @@ impl Maker<'_> {
     }
 
     pub(super) fn deployment(&self) -> Value {
-        let (sha, url) = (self.sha(), self.project_of().url());
+        let (sha, url) = (self.sha(), self.project_of().url(self.at));
         json!({
             "object_kind": "deployment",
             "status": "success",

@@ -102,7 +102,7 @@ impl Maker<'_> {
             "human_time_estimate": null,
             "human_total_time_spent": null,
             "human_time_change": null,
-            "url": format!("{}/-/{path}/{}", self.project_of().url(), self.seq),
+            "url": format!("{}/-/{path}/{}", self.project_of().url(self.at), self.seq),
             "labels": [self.label()],
         })
     }

@@ -41,7 +41,7 @@ def main():
         check(f"resumed after {nth + 1}", rest, [event.data for event in whole[nth + 1 :]])
 
     for fault in ["split_utf8", "crlf_mix", "bom"]:
-        control("POST", "/faults", {"route": "gitlab.stream", "do": {"gitlab": fault}, "times": 1})
+        control("POST", "/faults", {"match": {"route": "gitlab.stream"}, "do": {"gitlab": fault}, "times": 1})
         found = [event.data for event in read(token, origin, 5)]
         check(f"{fault} changes nothing", found, [event.data for event in whole])
 

@@ -58,7 +58,7 @@ pub(super) fn stands_alone(code: Code) -> bool {
         Code::UnknownRoute
             | Code::BadCloseCode
             | Code::BadCount
-            | Code::BadStatus
+            | Code::BadFault
             | Code::BadTopic
             | Code::BadValue
             | Code::DuplicateName

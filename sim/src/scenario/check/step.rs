@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use polytab_mocks::fault::when::When;
 use polytab_protocol::topic::Topic;
 
 use super::{Checker, routes::Naming};
@@ -9,7 +10,7 @@ use crate::scenario::{
     claim::{Calls, Count, Wait},
     explain::Code,
     located::{At, Located},
-    order::{Emit, Fault, FaultAction, Set},
+    order::{Emit, Fault, Set},
     problem::shown,
     step::{Include, Send, SendRaw, Step, TabsStep},
 };
@@ -309,16 +310,13 @@ impl Checker<'_> {
         self.route(&fault.route, Naming::RouteOrService);
         self.some_user(at, fault.user.as_deref());
         self.at_least_one(at, "times", fault.times.map(u64::from));
-        if let FaultAction::Status(status) = fault.action
-            && !(200..600).contains(&status)
-        {
-            let place = self.place(at, &status.to_string());
-            self.report(
-                Code::BadStatus,
-                place,
-                format!("`{status}` is no HTTP status of an answer"),
-            )
-            .help = Some("statuses are between 200 and 599, as `status: 503`".to_owned());
+        if let Err(error) = fault.action.check() {
+            let place = self.place(at, error.value());
+            self.report(Code::BadFault, place, error.to_string());
+        }
+        if let Some(Err(error)) = fault.when.map(When::check) {
+            let place = self.place(at, error.value());
+            self.report(Code::BadFault, place, error.to_string());
         }
     }
 

@@ -13,8 +13,10 @@ use serde::{
 
 /// A map is a `Full`; everything else a `Short`.
 #[derive(Clone, Debug)]
-pub(super) enum Either<Short, Full> {
+pub enum Either<Short, Full> {
+    /// What it is for short.
     Short(Short),
+    /// What a map says in full.
     Full(Full),
 }
 

@@ -1,0 +1,226 @@
+//! TLS at the seams, over pipes in memory and on a paused clock: who is believed, who is kept waiting, what is said to
+//! a peer that speaks none.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::Request;
+use http_body_util::Full;
+use polytab_seams::{
+    clock::Clock,
+    http::{self as client, HttpClient, HttpError},
+    net::{AnyStream, ByteStream, Dial, Listen},
+    serve::{Limits, serve},
+    tls::{
+        certificate::{Identity, Made},
+        dial::{TlsDial, Trust},
+        listen::TlsListen,
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
+    sync::mpsc,
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// One end of a pipe.
+struct Pipe(DuplexStream);
+
+impl ByteStream for Pipe {
+    fn reset_on_drop(&self) {}
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+struct Arrivals(mpsc::Receiver<DuplexStream>);
+
+impl Listen for Arrivals {
+    async fn accept(&mut self) -> (AnyStream, String) {
+        match self.0.recv().await {
+            Some(pipe) => (AnyStream::new(Pipe(pipe)), "pipe".to_owned()),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Door(mpsc::Sender<DuplexStream>);
+
+impl Door {
+    async fn enter(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        self.0.send(far).await.unwrap();
+        near
+    }
+}
+
+impl Dial for Door {
+    fn dial<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<AnyStream>> {
+        Box::pin(async { Ok(AnyStream::new(Pipe(self.enter().await))) })
+    }
+}
+
+/// A server named `mocks`, the way to it, and what its clients must trust.
+fn site() -> (JoinSet<usize>, Door, Identity) {
+    let names = ["mocks", "::1"].map(str::to_owned);
+    // Certificates are checked against the real time.
+    let Made { identity, .. } = Identity::made(&names, Clock::system().wall()).unwrap();
+    let (sender, receiver) = mpsc::channel(8);
+    let listener = TlsListen::new(Arrivals(receiver), &identity, HANDSHAKE);
+    let limits = Limits {
+        header_read: Duration::from_mins(1),
+        header_bytes: 16 * 1024,
+        connections: 8,
+    };
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(
+        listener,
+        router,
+        limits,
+        (CancellationToken::new(), Duration::ZERO),
+    ));
+    (tasks, Door(sender), identity)
+}
+
+async fn ask(door: &Door, trust: Trust, url: &str) -> Result<Bytes, HttpError> {
+    let limits = client::Limits {
+        answer: Duration::from_mins(1),
+        body_bytes: 1024,
+        idle: Duration::from_secs(1),
+        idle_per_host: 1,
+    };
+    let client = HttpClient::new(Arc::new(TlsDial::new(door.clone(), trust)), limits);
+    let request = Request::get(url).body(Full::default()).unwrap();
+    Ok(client.send(request).await?.into_body())
+}
+
+/// The whole chain of reasons.
+fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+fn trusting(identity: &Identity) -> Trust {
+    Trust::default().and(identity.authority().clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_believed_for_its_names_by_who_trusts_its_authority() {
+    let (_tasks, door, identity) = site();
+
+    for url in ["https://mocks/", "https://[::1]/"] {
+        assert_eq!(
+            ask(&door, trusting(&identity), url).await.unwrap(),
+            "hello",
+            "{url}"
+        );
+    }
+    let other = ask(&door, trusting(&identity), "https://others/")
+        .await
+        .unwrap_err();
+    let stranger = ask(&door, Trust::default(), "https://mocks/").await.unwrap_err();
+
+    assert!(
+        reasons(&other).contains("not valid for name"),
+        "{}",
+        reasons(&other)
+    );
+    assert!(
+        reasons(&stranger).contains("UnknownIssuer"),
+        "{}",
+        reasons(&stranger)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_nothing_keeps_no_other_waiting_and_is_left_in_time() {
+    let (_tasks, door, identity) = site();
+    let start = Instant::now();
+    let mut silent = door.enter().await;
+
+    let answer = ask(&door, trusting(&identity), "https://mocks/").await.unwrap();
+    let answered = start.elapsed();
+    let end = silent.read(&mut [0; 1]).await.unwrap();
+
+    assert_eq!((answer.as_ref(), end), (&b"hello"[..], 0));
+    assert!(answered < HANDSHAKE, "{answered:?}");
+    assert_eq!(start.elapsed().as_secs(), HANDSHAKE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_speaks_plain_http_is_told() {
+    let (_tasks, door, _) = site();
+    let mut plain = door.enter().await;
+
+    plain
+        .write_all(b"GET / HTTP/1.1\r\nHost: mocks\r\n\r\n")
+        .await
+        .unwrap();
+    let mut told = Vec::new();
+    plain.read_to_end(&mut told).await.unwrap();
+
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.starts_with("HTTP/1.1 400") && told.contains("https"),
+        "{told}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialler_without_tls_refuses_https() {
+    let (_tasks, door, _) = site();
+    let limits = client::Limits {
+        answer: Duration::from_mins(1),
+        body_bytes: 1024,
+        idle: Duration::from_secs(1),
+        idle_per_host: 1,
+    };
+    let client = HttpClient::new(Arc::new(door), limits);
+
+    let request = Request::get("https://mocks/").body(Full::default()).unwrap();
+    let error = client.send(request).await.unwrap_err();
+
+    assert!(
+        reasons(&error).contains("TLS is not spoken here"),
+        "{}",
+        reasons(&error)
+    );
+}

@@ -1,0 +1,130 @@
+//! Other files than scenarios, read in the same strict YAML, with the same care for what is wrong in them.
+
+use std::{path::Path, sync::Arc};
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    decode::decode,
+    explain::Code,
+    files,
+    node::{Data, Node},
+    problem::Problem,
+    source::Source,
+    yaml,
+};
+
+/// Reads a YAML or JSON file into a value; an empty one is an empty map.
+///
+/// # Errors
+///
+/// Everything that is wrong with the file, in its order.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Vec<Problem>> {
+    let name = path.display().to_string();
+    let (source, problem) = files::read(path, name).map_err(|error| vec![files::unreadable(path, &error)])?;
+    if let Some(problem) = problem {
+        return Err(vec![about_no_scenario(problem)]);
+    }
+    text(&untabbed(source)).map_err(|problems| problems.into_iter().map(about_no_scenario).collect())
+}
+
+fn text<T: DeserializeOwned>(source: &Arc<Source>) -> Result<T, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let value = yaml::parse(source, &mut problems).and_then(|root| {
+        let root = match root.data {
+            Data::Null => Node {
+                data: Data::Map(Vec::new()),
+                ..root
+            },
+            _ => root,
+        };
+        decode(source, &root, &mut problems)
+    });
+    problems.sort_by_key(|problem| problem.span.start);
+    match value {
+        Some(value) if problems.is_empty() => Ok(value),
+        _ => Err(problems),
+    }
+}
+
+/// JSON may be indented with tabs, which stand nowhere else in it; YAML may not.
+fn untabbed(source: Arc<Source>) -> Arc<Source> {
+    let is_json = source.path.extension().is_some_and(|ending| ending == "json");
+    if !is_json || !source.text.contains('\t') {
+        return source;
+    }
+    Arc::new(Source {
+        text: source.text.replace('\t', " "),
+        ..Source::clone(&source)
+    })
+}
+
+/// The mends that are written for scenarios, for a file that is none.
+fn about_no_scenario(mut problem: Problem) -> Problem {
+    let mend = match problem.code {
+        Code::YamlFeature => "write it out in plain YAML: text, numbers, lists, maps",
+        Code::DuplicateKey => "keep one of the two",
+        Code::TooLarge | Code::TooDeep => "write it shorter",
+        Code::NotUtf8 => "save it as UTF-8",
+        _ => return problem,
+    };
+    problem.help = Some(mend.to_owned());
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Tea {
+        cups: u8,
+        sugar: bool,
+    }
+
+    impl Default for Tea {
+        fn default() -> Self {
+            Self { cups: 1, sugar: true }
+        }
+    }
+
+    fn read(ending: &str, content: &str) -> Result<Tea, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("tea.{ending}"));
+        std::fs::write(&path, content).unwrap();
+        load(&path).map_err(|problems| {
+            let lines = problems.iter().map(|problem| {
+                let (line, column) = problem.source.line_column(problem.span.start);
+                format!("{line}:{column} {}: {}", problem.code, problem.message)
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    #[test]
+    fn yaml_json_and_nothing_at_all_are_read() {
+        let (two, one) = (
+            Tea {
+                cups: 2,
+                sugar: false,
+            },
+            Tea::default(),
+        );
+
+        assert_eq!(read("yaml", "cups: 2\nsugar: false\n"), Ok(two));
+        assert_eq!(read("json", "{\n\t\"cups\": 1\n}\n"), Ok(Tea::default()));
+        assert_eq!(read("yaml", "# nothing yet\n"), Ok(one));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_place() {
+        let wrong = read("yaml", "cups: many\nsugar: no\nlemon: 1\n");
+
+        let told = wrong.unwrap_err();
+        let places: Vec<_> = told.lines().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(places, ["1", "2", "3"], "{told}");
+    }
+}
