@@ -134,7 +134,7 @@ impl World {
             .or_else(|| {
                 let user = call
                     .form("username")
-                    .filter(|name| self.users.contains_key(*name))?;
+                    .filter(|name| self.users.contains_key(name))?;
                 Some(Who {
                     user: user.to_owned(),
                     browser: call.agent().to_owned(),

@@ -7,68 +7,69 @@ use crate::world::User;
 /// All users by the name that the world knows them by. Subject, realm and username of one who is in it stay.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    by_name: BTreeMap<String, User>,
-    by_subject: BTreeMap<String, String>,
-    /// By realm and username in lower case: accounts may differ in nothing but that.
-    by_account: BTreeMap<(String, String), BTreeSet<String>>,
+    people: BTreeMap<String, User>,
+    /// Names by subject.
+    subjects: BTreeMap<String, String>,
+    /// Names by realm and username in lower case: accounts may differ in nothing but that.
+    accounts: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 impl Users {
     pub(crate) fn insert(&mut self, name: String, user: User) {
         self.remove(&name);
-        self.by_subject.insert(user.subject.clone(), name.clone());
+        self.subjects.insert(user.subject.clone(), name.clone());
         let account = account_key(&user.account.realm, &user.account.username);
-        self.by_account.entry(account).or_default().insert(name.clone());
-        self.by_name.insert(name, user);
+        self.accounts.entry(account).or_default().insert(name.clone());
+        self.people.insert(name, user);
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<User> {
-        let user = self.by_name.remove(name)?;
-        self.by_subject.remove(&user.subject);
+        let user = self.people.remove(name)?;
+        self.subjects.remove(&user.subject);
         let account = account_key(&user.account.realm, &user.account.username);
-        if let Some(names) = self.by_account.get_mut(&account) {
+        if let Some(names) = self.accounts.get_mut(&account) {
             names.remove(name);
             if names.is_empty() {
-                self.by_account.remove(&account);
+                self.accounts.remove(&account);
             }
         }
         Some(user)
     }
 
     pub(crate) fn contains_key(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
+        self.people.contains_key(name)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&User> {
-        self.by_name.get(name)
+        self.people.get(name)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut User> {
-        self.by_name.get_mut(name)
+        self.people.get_mut(name)
     }
 
     /// The user with this subject, by name.
     pub(crate) fn by_subject(&self, subject: &str) -> Option<(&String, &User)> {
-        self.by_name.get_key_value(self.by_subject.get(subject)?)
+        self.people.get_key_value(self.subjects.get(subject)?)
     }
 
     /// The user who signs in at this realm by this name, in whatever case.
     pub(crate) fn by_account(&self, realm: &str, username: &str) -> Option<(&String, &User)> {
-        let names = self.by_account.get(&account_key(realm, username))?;
-        self.by_name.get_key_value(names.first()?)
+        let names = self.accounts.get(&account_key(realm, username))?;
+        self.people.get_key_value(names.first()?)
     }
 
     /// All of them, by name.
     pub(crate) fn iter(&self) -> Iter<'_, String, User> {
-        self.by_name.iter()
+        self.people.iter()
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.by_name.keys()
+        self.people.keys()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &User> {
-        self.by_name.values()
+        self.people.values()
     }
 }
 
@@ -110,6 +111,6 @@ mod tests {
         assert_eq!(signed_in(&users).as_deref(), Some("s-3"));
         users.remove("ada");
         assert_eq!((found(&users, "s-3"), signed_in(&users)), (None, None));
-        assert_eq!((users.iter().count(), users.by_account.len()), (0, 0));
+        assert_eq!((users.iter().count(), users.accounts.len()), (0, 0));
     }
 }

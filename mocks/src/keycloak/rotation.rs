@@ -105,18 +105,17 @@ impl Sessions {
             None => {}
         }
         let family = reuse.family(token);
-        match part.families.get_mut(family).filter(|used| used.jti == token.jti) {
-            Some(used) => used.count += 1,
-            None => {
-                let used = Used {
-                    jti: token.jti.to_owned(),
-                    issued: token.issued,
-                    first: reuse.now,
-                    count: 1,
-                };
-                part.families.insert(family.to_owned(), used);
-            }
+        if let Some(used) = part.families.get_mut(family).filter(|used| used.jti == token.jti) {
+            used.count += 1;
+            return Ok(());
         }
+        let used = Used {
+            jti: token.jti.to_owned(),
+            issued: token.issued,
+            first: reuse.now,
+            count: 1,
+        };
+        part.families.insert(family.to_owned(), used);
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Running scenarios: the steps of one, and suites of many.
 
 pub mod error;
+#[cfg(test)]
+mod journal_tests;
 pub mod scenario;
 pub(crate) mod services;
 pub(crate) mod stage;

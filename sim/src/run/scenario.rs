@@ -81,7 +81,7 @@ pub(crate) fn run(
 }
 
 /// The virtual clock needs one thread and no driver for real I/O: whatever tries to use one panics, and is found.
-fn runtime(clock: ClockKind) -> std::io::Result<Runtime> {
+pub(super) fn runtime(clock: ClockKind) -> std::io::Result<Runtime> {
     match clock {
         ClockKind::Virtual => Builder::new_current_thread()
             .enable_time()
@@ -162,7 +162,7 @@ async fn play(
     outcome
 }
 
-async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
+pub(super) async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
     let _flow: Flow = execute_all(
         stage,
         &stage.scenario.file.steps,

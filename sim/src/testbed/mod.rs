@@ -2,6 +2,8 @@
 //! that sees all of them.
 
 pub(crate) mod bed;
+#[cfg(test)]
+mod cut_tests;
 pub(crate) mod ground;
 pub(crate) mod link;
 pub(crate) mod mocks;
