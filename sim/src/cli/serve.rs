@@ -22,6 +22,7 @@ use super::{
     Exit, complain,
     mock::{SharedArguments, refused, runtime},
     plan::MessageFormat,
+    tell,
 };
 
 /// Where the server and the mocks listen.
@@ -62,6 +63,9 @@ async fn start(arguments: &ServeArguments, mut settings: Settings) -> anyhow::Re
         Ok(mocks) => mocks,
         Err(error) => return Ok(refused(error)),
     };
+    for note in mocks.notes() {
+        tell(&format!("note: {note}"));
+    }
     let config = match config(&mocks, &public, &arguments.settings) {
         Ok(config) => config,
         Err(error) => {
@@ -119,7 +123,7 @@ async fn run(
         () = asked => {}
         _ = &mut all => return Ok(Exit::Passed),
     }
-    super::tell("draining; ask again to stop at once");
+    tell("draining; ask again to stop at once");
     stop.cancel();
     let again = asked_to_stop()?;
     tokio::select! {

@@ -4,15 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{
-    decode::decode,
-    explain::Code,
-    files,
-    node::{Data, Node},
-    problem::Problem,
-    source::Source,
-    yaml,
-};
+use super::{decode::decode, explain::Code, files, node::Data, problem::Problem, source::Source, yaml};
 
 /// Reads a YAML or JSON file into a value; an empty one is an empty map.
 ///
@@ -30,14 +22,10 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Vec<Problem>> 
 
 fn text<T: DeserializeOwned>(source: &Arc<Source>) -> Result<T, Vec<Problem>> {
     let mut problems = Vec::new();
-    let value = yaml::parse(source, &mut problems).and_then(|root| {
-        let root = match root.data {
-            Data::Null => Node {
-                data: Data::Map(Vec::new()),
-                ..root
-            },
-            _ => root,
-        };
+    let value = yaml::parse(source, &mut problems).and_then(|mut root| {
+        if root.data == Data::Null {
+            root.data = Data::Map(Vec::new());
+        }
         decode(source, &root, &mut problems)
     });
     problems.sort_by_key(|problem| problem.span.start);
@@ -59,17 +47,22 @@ fn untabbed(source: Arc<Source>) -> Arc<Source> {
     })
 }
 
-/// The mends that are written for scenarios, for a file that is none.
-fn about_no_scenario(mut problem: Problem) -> Problem {
-    let mend = match problem.code {
-        Code::YamlFeature => "write it out in plain YAML: text, numbers, lists, maps",
-        Code::DuplicateKey => "keep one of the two",
-        Code::TooLarge | Code::TooDeep => "write it shorter",
-        Code::NotUtf8 => "save it as UTF-8",
-        _ => return problem,
-    };
-    problem.help = Some(mend.to_owned());
-    problem
+/// Mends instead of those that are written for scenarios.
+const MENDS: [(Code, &str); 5] = [
+    (
+        Code::YamlFeature,
+        "write it out in plain YAML: text, numbers, lists, maps",
+    ),
+    (Code::DuplicateKey, "keep one of the two"),
+    (Code::TooLarge, "write it shorter"),
+    (Code::TooDeep, "write it flatter"),
+    (Code::NotUtf8, "save it as UTF-8"),
+];
+
+/// The problem with a file that is no scenario.
+fn about_no_scenario(problem: Problem) -> Problem {
+    let mend = MENDS.iter().find(|(code, _)| *code == problem.code);
+    problem.help_if(mend.map(|(_, mend)| (*mend).to_owned()))
 }
 
 #[cfg(test)]
@@ -106,17 +99,15 @@ mod tests {
 
     #[test]
     fn yaml_json_and_nothing_at_all_are_read() {
-        let (two, one) = (
-            Tea {
-                cups: 2,
-                sugar: false,
-            },
-            Tea::default(),
-        );
+        let bitter = |cups| Tea { cups, sugar: false };
 
-        assert_eq!(read("yaml", "cups: 2\nsugar: false\n"), Ok(two));
-        assert_eq!(read("json", "{\n\t\"cups\": 1\n}\n"), Ok(Tea::default()));
-        assert_eq!(read("yaml", "# nothing yet\n"), Ok(one));
+        let read_yaml = read("yaml", "cups: 2\nsugar: false\n");
+        let read_json = read("json", "{\n\t\"cups\": 3,\n\t\"sugar\": false\n}\n");
+        let empty = read("yaml", "# nothing yet\n");
+
+        assert_eq!(read_yaml, Ok(bitter(2)));
+        assert_eq!(read_json, Ok(bitter(3)));
+        assert_eq!(empty, Ok(Tea::default()));
     }
 
     #[test]
