@@ -38,6 +38,7 @@ fn suite() -> Vec<Arc<Scenario>> {
 /// Runs a scenario; gives what `GET /journal` then answers.
 fn journal(scenario: &Arc<Scenario>, seed: u64) -> String {
     let plan = BedPlan {
+        strict: false,
         target: Target::reference(ClockKind::Virtual, 1).unwrap(),
         clock: ClockKind::Virtual,
         seed,
@@ -45,7 +46,7 @@ fn journal(scenario: &Arc<Scenario>, seed: u64) -> String {
     };
     runtime(ClockKind::Virtual).unwrap().block_on(async {
         let bed = Bed::set_up(scenario, &plan).await.unwrap();
-        let stage = Stage::new(bed, Arc::clone(scenario), SnapshotMode::Check);
+        let stage = Stage::new(bed, Arc::clone(scenario), (SnapshotMode::Check, false));
         steps_and_tail(&stage).await.unwrap();
         let request = Request::get("/journal").body(Body::empty()).unwrap();
         let answer = stage.site().mocks.control().oneshot(request).await.unwrap();
