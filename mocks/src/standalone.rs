@@ -16,7 +16,7 @@ use url::Url;
 use crate::{
     Mocks,
     config::{GatewayConfig, MocksConfig},
-    order::UserSpec,
+    state::UserState,
 };
 
 /// Connections of one mock at once; a process has 20,000 descriptors on common systems.
@@ -118,14 +118,14 @@ impl Standalone {
         if !options.redirect_uris.is_empty() {
             config.client.redirect_uris.clone_from(&options.redirect_uris);
         }
-        let mocks = Mocks::new(config, seams);
         for name in &options.users {
-            let spec = UserSpec {
-                password: format!("password-of-{name}"),
-                ..UserSpec::default()
+            let user = UserState {
+                password: Some(format!("password-of-{name}")),
+                ..UserState::default()
             };
-            mocks.put_user(name, spec)?;
+            config.preset.users.insert(name.clone(), user);
         }
+        let mocks = Mocks::start(config, seams)?;
         Ok(Self {
             mocks,
             listeners,

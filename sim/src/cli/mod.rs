@@ -106,7 +106,7 @@ enum Command {
     Mock(mock::MockArguments),
     /// List, review, accept or reject snapshots
     Snapshot(snapshot::SnapshotArguments),
-    /// Print the JSON Schema of a file format, for editors
+    /// Print the JSON Schema of a file format, for editors, or the OpenAPI document of the mocks' control API
     Schema {
         /// Which format.
         what: Format,
@@ -129,6 +129,8 @@ enum Command {
 enum Format {
     /// `*.tabs.yaml`
     Scenario,
+    /// The mocks' control API, as an OpenAPI document
+    Control,
 }
 
 /// Runs the command line of this process.
@@ -164,11 +166,13 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(&arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
-        Command::Schema {
-            what: Format::Scenario,
-        } => say(&serde_json::to_string_pretty(
-            &crate::scenario::schema::scenario(),
-        )?),
+        Command::Schema { what } => {
+            let schema = match what {
+                Format::Scenario => crate::scenario::schema::scenario(),
+                Format::Control => polytab_mocks::control::document(),
+            };
+            say(&serde_json::to_string_pretty(&schema)?)
+        }
         Command::Explain { what } => explain::explain(what.as_deref()),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
