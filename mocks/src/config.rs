@@ -7,6 +7,7 @@ use url::Url;
 use crate::{
     gitlab::rate::RateLimit,
     realm::{ClientConfig, Quirks, RealmSettings},
+    state::State,
 };
 
 /// Settings of the mocks. All durations are scenario time.
@@ -28,6 +29,8 @@ pub struct MocksConfig {
     pub quirks: Quirks,
     /// Name and password of the administrator, who signs in at the realm `master`.
     pub admin: (String, String),
+    /// What there is at the start, and after each reset.
+    pub preset: State,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// How many times as fast as scenario time the clock goes; the mocks' own waits are divided by it.
@@ -72,6 +75,8 @@ pub struct MocksConfig {
     pub stub_server: StubServer,
     /// Largest body of a request taken, in bytes.
     pub body_bytes: usize,
+    /// Largest document of a whole state taken, in bytes.
+    pub state_bytes: usize,
 }
 
 /// Who serves stubs. Both give the same answers.
@@ -150,6 +155,7 @@ impl Default for MocksConfig {
             settings: RealmSettings::default(),
             quirks: Quirks::default(),
             admin: ("admin".to_owned(), "password-of-admin".to_owned()),
+            preset: State::default(),
             gateway: GatewayConfig::default(),
             speed: 1,
             heartbeat: Duration::from_secs(15),
@@ -172,6 +178,7 @@ impl Default for MocksConfig {
             stubs_kept: 1_000,
             stub_server: StubServer::InProcess,
             body_bytes: 1 << 20,
+            state_bytes: 64 << 20,
         }
     }
 }

@@ -21,6 +21,44 @@ pub enum ControlError {
         /// The known name most like it.
         nearest: Option<String>,
     },
+    /// There is no such realm.
+    #[error("no realm is called `{name}`")]
+    UnknownRealm {
+        /// What was asked for.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
+    /// The realm has no such client.
+    #[error("no client is called `{name}`")]
+    UnknownClient {
+        /// What was asked for.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
+    /// A realm has no such setting.
+    #[error("a realm has no setting `{name}`")]
+    UnknownSetting {
+        /// What was asked for.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
+    /// A setting that a realm cannot have.
+    #[error("not a setting of a realm: {0}")]
+    BadSetting(String),
+    /// No live login session has that id.
+    #[error("no live login session is called `{0}`")]
+    UnknownLogin(String),
+    /// Something is wrong at one place of a document.
+    #[error("`{place}`: {error}")]
+    Within {
+        /// The place, as `users.ada`.
+        place: String,
+        /// What is wrong there.
+        error: Box<ControlError>,
+    },
     /// The user has no live login session in that browser.
     #[error("user `{user}` has no login session in browser `{browser}`")]
     NoLoginSession {
@@ -105,13 +143,27 @@ impl ControlError {
         }
     }
 
+    /// The same, with the place where it is.
+    pub(crate) fn within(self, place: impl Into<String>) -> Self {
+        Self::Within {
+            place: place.into(),
+            error: Box::new(self),
+        }
+    }
+
     /// What was probably meant.
     pub fn nearest(&self) -> Option<&str> {
         match self {
             Self::UnknownRoute { nearest, .. }
             | Self::UnknownUser { nearest, .. }
+            | Self::UnknownRealm { nearest, .. }
+            | Self::UnknownClient { nearest, .. }
+            | Self::UnknownSetting { nearest, .. }
             | Self::BadValue { nearest, .. } => nearest.as_deref(),
-            Self::NoLoginSession { .. }
+            Self::Within { error, .. } => error.nearest(),
+            Self::BadSetting(_)
+            | Self::UnknownLogin(_)
+            | Self::NoLoginSession { .. }
             | Self::NoBackendSession { .. }
             | Self::UserMissing(_)
             | Self::ZeroTimes

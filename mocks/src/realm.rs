@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use url::Url;
 
+use crate::{error::ControlError, json::lay_over, route::nearest};
+
 /// Settings of a realm; the defaults are Keycloak's. Times are whole seconds, as Keycloak's own fields are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RealmSettings {
     /// Whether anybody is let in at all.
@@ -57,8 +61,37 @@ impl Default for RealmSettings {
     }
 }
 
+/// Some of a realm's settings; the others stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SomeSettings(#[schemars(with = "RealmSettings")] Map<String, Value>);
+
+impl SomeSettings {
+    /// All settings, as a document has them.
+    pub(crate) fn all(settings: &RealmSettings) -> Self {
+        match json!(settings) {
+            Value::Object(all) => Self(all),
+            _ => Self::default(),
+        }
+    }
+
+    /// These settings, laid over others.
+    pub(crate) fn over(&self, settings: &RealmSettings) -> Result<RealmSettings, ControlError> {
+        let mut whole = json!(settings);
+        if let Some(unknown) = self.0.keys().find(|name| whole.get(name).is_none()) {
+            let known = whole.as_object().into_iter().flatten();
+            return Err(ControlError::UnknownSetting {
+                nearest: nearest(unknown, known.map(|(name, _)| name.as_str())),
+                name: unknown.clone(),
+            });
+        }
+        lay_over(&mut whole, &Value::Object(self.0.clone()));
+        serde_json::from_value(whole).map_err(|error| ControlError::BadSetting(error.to_string()))
+    }
+}
+
 /// From where calls must come over TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SslRequired {
     /// From everywhere.
@@ -70,7 +103,7 @@ pub enum SslRequired {
 }
 
 /// Ways in which versions of Keycloak differ, and known defects of some.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
     /// By what uses of a refresh token are counted when rotation is on.
@@ -82,7 +115,7 @@ pub struct Quirks {
 }
 
 /// By what uses of a refresh token are counted when rotation is on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReuseCount {
     /// By sign-in, so that two tabs do not disturb each other (26 and later).
@@ -95,7 +128,7 @@ pub enum ReuseCount {
 }
 
 /// Form of `sid`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SidForm {
     /// A UUID (up to 26.4).
@@ -106,7 +139,7 @@ pub enum SidForm {
 }
 
 /// What clients are told when all of a user's sessions end at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserLogout {
     /// One call each with the `sid` of one of the sessions, as Keycloak does.
@@ -118,8 +151,8 @@ pub enum UserLogout {
 
 /// A client of a realm.
 #[expect(clippy::struct_excessive_bools, reason = "they are Keycloak's own switches")]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClientConfig {
     /// Its id.
     pub client_id: String,
@@ -151,10 +184,12 @@ pub struct ClientConfig {
     /// Tokens of it issued before this time (seconds since 1970) are no good.
     pub not_before: i64,
     /// Where it takes back-channel logouts.
+    #[schemars(with = "Option<String>")]
     pub backchannel_logout_url: Option<Url>,
     /// Whether those name the session.
     pub backchannel_session_required: bool,
     /// Where it takes Keycloak's older administrative calls (`k_logout`, `k_push_not_before`).
+    #[schemars(with = "Option<String>")]
     pub admin_url: Option<Url>,
 }
 

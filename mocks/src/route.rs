@@ -1,9 +1,12 @@
 //! The routes of the three services: names that faults, counts and journals go by.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::error::ControlError;
 
 /// One route of a mock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Route {
     /// `<service>.<what>`.
     pub name: &'static str,
@@ -252,6 +255,11 @@ impl Selector {
             nearest: nearest(name, known),
             name: name.to_owned(),
         })
+    }
+
+    /// What it was read from.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
     }
 
     /// Whether every route of `other` is meant.

@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Mocks,
-    order::UserSpec,
     settings::Settings,
     start::{Origin, Place, Plan, Service, StartError, Tls, bind},
+    state::UserState,
 };
 
 /// Connections of one mock at once; a process has 20,000 descriptors on common systems.
@@ -72,18 +72,19 @@ impl Standalone {
             seams.random = Random::seeded(seed);
         }
         let bound: Vec<_> = listeners.iter().map(|(place, _)| *place).collect();
-        let mocks = Mocks::new(plan.config(settings, &bound)?, seams);
+        let mut config = plan.config(settings, &bound)?;
         for name in settings
             .users
             .as_deref()
             .unwrap_or(&["ada", "bob"].map(str::to_owned))
         {
-            let spec = UserSpec {
-                password: format!("password-of-{name}"),
-                ..UserSpec::default()
+            let user = UserState {
+                password: Some(format!("password-of-{name}")),
+                ..UserState::default()
             };
-            mocks.put_user(name, spec)?;
+            config.preset.users.insert(name.clone(), user);
         }
+        let mocks = Mocks::start(config, seams)?;
         let mut ca_file = None;
         if let (Tls::Made { ca_out: Some(path) }, Some(pem)) = (&plan.tls, authority_pem) {
             std::fs::write(path, pem).map_err(|source| StartError::Unwritten {

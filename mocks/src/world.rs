@@ -5,8 +5,8 @@ use std::{
     fmt,
 };
 
-use jiff::{SignedDuration, Timestamp};
-use polytab_seams::Seams;
+use jiff::Timestamp;
+use polytab_seams::{Seams, random::Random};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     backend::{alerts::Alerts, caller::Strangers, graph::Graphs, items::Items},
+    clocks::{Clocks, Mock},
     config::MocksConfig,
     error::ControlError,
     fault::orders::Orders,
@@ -29,6 +30,7 @@ use crate::{
     realm::Quirks,
     route::{Selector, nearest},
     secret::Secrets,
+    state::Part,
     stub::Stubs,
     users::Users,
 };
@@ -134,14 +136,15 @@ pub(crate) struct World {
     /// Counts resets: a call from before one must not touch what came after.
     pub(crate) generation: u64,
     pub(crate) seams: Seams,
+    /// What randomness goes back to at a reset, whatever was ordered meanwhile.
+    pub(crate) base: Random,
     pub(crate) started: Timestamp,
     pub(crate) users: Users,
     pub(crate) cookies: BTreeMap<String, Who>,
     pub(crate) main_realm: String,
     pub(crate) realms: BTreeMap<String, Realm>,
     pub(crate) quirks: Quirks,
-    /// By how much Keycloak's clock is ahead.
-    pub(crate) keycloak_skew: SignedDuration,
+    pub(crate) clocks: Clocks,
     pub(crate) graphs: Graphs,
     /// Whether the V1 route of the backend still exists.
     pub(crate) has_servers: bool,
@@ -181,13 +184,14 @@ impl World {
         let started = seams.clock.wall();
         let mut world = Self {
             generation: 0,
+            base: seams.random.clone(),
             started,
             users: Users::default(),
             cookies: BTreeMap::new(),
             main_realm: config.realm.clone(),
             realms: Realm::all(config, keys),
             quirks: config.quirks.clone(),
-            keycloak_skew: SignedDuration::ZERO,
+            clocks: Clocks::default(),
             graphs: Graphs::default(),
             has_servers: false,
             strangers: Strangers::new(config.logins_kept),
@@ -226,17 +230,49 @@ impl World {
         self.users.insert(key, User::new(items, spec, (subject, account)));
     }
 
-    /// Starts over. Open streams and waiting calls end; the observer stays.
-    pub(crate) fn reset(&mut self, config: &MocksConfig, keys: &Keys, seams: Seams) {
+    /// Starts over as this one, but for the parts that are kept. Open streams and waiting calls end; the observer stays.
+    pub(crate) fn start_over(&mut self, fresh: Self, kept: &BTreeSet<Part>) {
         let closed = self.hub.close_all("reset");
         self.streams_closed(closed);
         let epoch = self.hub.store.epoch;
-        let old = std::mem::replace(self, Self::new(config, keys, seams));
+        let mut old = std::mem::replace(self, fresh);
         self.generation = old.generation + 1;
-        self.observer = old.observer;
+        self.observer = old.observer.take();
         self.stubs.after(&old.stubs);
         // Event ids from before the reset must not be taken for new ones, also when a second has not passed.
         self.hub.store.epoch = self.hub.store.epoch.max(epoch + 1);
+        if kept.contains(&Part::Users) || kept.contains(&Part::Realms) {
+            // Ids that begin anew would be those of what is kept.
+            self.seams.random = old.seams.random.clone();
+            std::mem::swap(&mut self.secrets, &mut old.secrets);
+        }
+        for part in kept {
+            self.take_over(*part, &mut old);
+        }
+    }
+
+    fn take_over(&mut self, part: Part, old: &mut Self) {
+        use std::mem::swap;
+        match part {
+            Part::Users => {
+                swap(&mut self.users, &mut old.users);
+                swap(&mut self.cookies, &mut old.cookies);
+                self.has_servers = old.has_servers;
+            }
+            Part::Realms => {
+                swap(&mut self.realms, &mut old.realms);
+                swap(&mut self.gateway, &mut old.gateway);
+                swap(&mut self.quirks, &mut old.quirks);
+            }
+            Part::Faults => swap(&mut self.orders, &mut old.orders),
+            Part::Journal => {
+                swap(&mut self.journal, &mut old.journal);
+                swap(&mut self.unmatched, &mut old.unmatched);
+                // Numbers and times of calls go on.
+                (self.calls, self.started) = (old.calls, old.started);
+            }
+            Part::Clock => swap(&mut self.clocks, &mut old.clocks),
+        }
     }
 
     pub(crate) fn observe(&mut self, observer: Observer) {
@@ -250,8 +286,14 @@ impl World {
         }
     }
 
+    /// The time that really is: that of faults and of the journal.
     pub(crate) fn now(&self) -> Timestamp {
         self.seams.clock.wall()
+    }
+
+    /// What this mock's clock shows.
+    pub(crate) fn now_at(&self, mock: Mock) -> Timestamp {
+        self.clocks.now(mock, self.now())
     }
 
     /// Scenario time since the last reset, in milliseconds.
@@ -277,13 +319,24 @@ impl World {
         }
     }
 
+    /// Seams as they were at the start, with randomness from its beginning.
+    pub(crate) fn base_seams(&self) -> Seams {
+        Seams {
+            random: self.base.anew(),
+            ..self.seams.clone()
+        }
+    }
+
     /// Adds a user or replaces one; a replaced one keeps its subject.
     pub(crate) fn put_user(&mut self, name: &str, spec: UserSpec) -> Result<(), ControlError> {
-        let (random, now) = (self.seams.random.clone(), self.now());
+        let (random, now) = (self.seams.random.clone(), self.now_at(Mock::Backend));
         let mut user = if let Some(old) = self.users.remove(name) {
             User { spec, ..old }
         } else {
-            let (owner, account) = (format!("user/{name}"), Account::new(&self.main_realm, name, now));
+            let (owner, account) = (
+                format!("user/{name}"),
+                Account::new(&self.main_realm, name, self.now_at(Mock::Keycloak)),
+            );
             let items = Items::new(&owner, self.sessions_per_user);
             User::new(items, spec, (random.uuid(&owner), account))
         };
@@ -310,7 +363,7 @@ impl World {
     }
 
     fn change_user(&mut self, change: &Change) -> Result<(), ControlError> {
-        let (random, now) = (self.seams.random.clone(), self.now());
+        let (random, now) = (self.seams.random.clone(), self.now_at(Mock::Backend));
         let Some(name) = &change.user else {
             let owned = [
                 ("sessions", change.sessions.is_some()),

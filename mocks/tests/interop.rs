@@ -1,5 +1,6 @@
 //! Client libraries that others wrote for the real Keycloak, each through its full sequence against the mock as a
-//! process: they must not be able to tell. The scripts are in `interop/`.
+//! process: they must not be able to tell. And a validator of what the control API says of itself. The scripts are in
+//! `interop/`.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
 
@@ -65,5 +66,13 @@ fn python_keycloak_over_https() {
         args: &["python_keycloak.py"],
         https: true,
         ..python("python_keycloak_over_https")
+    });
+}
+
+#[test]
+fn openapi_spec_validator() {
+    run(&Script {
+        args: &["openapi.py"],
+        ..python("openapi_spec_validator")
     });
 }

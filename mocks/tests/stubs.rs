@@ -168,7 +168,7 @@ async fn stubs_are_ordered_by_http_as_well() {
     let put = order(
         "PUT",
         "/stubs",
-        json!([version(), {"request": {}, "answer": {}, "priority": 9}]),
+        json!({"stubs": [version(), {"request": {}, "answer": {}, "priority": 9}]}),
     )
     .await;
     ask(mocks.backend(), "/api/data/version").await;
@@ -178,7 +178,7 @@ async fn stubs_are_ordered_by_http_as_well() {
     let bad = order(
         "PUT",
         "/stubs",
-        json!([version(), {"request": {"path": "x"}, "answer": {}}]),
+        json!({"stubs": [version(), {"request": {"path": "x"}, "answer": {}}]}),
     )
     .await;
 

@@ -123,6 +123,7 @@ const ENDS: &[(&[&str], i32, &str)] = &[
     (&["snapshot", "accept", "passes.tabs.yaml"], 0, ""),
     (&["explain"], 0, ""),
     (&["schema", "scenario"], 0, ""),
+    (&["schema", "control"], 0, ""),
     (&["completions", "bash"], 0, ""),
     (&["snapshot", "list", "."], 0, ""),
     (&["--version"], 0, ""),
@@ -152,6 +153,7 @@ fn output_that_cannot_be_written_is_an_error() {
         &["run", "passes.tabs.yaml", "--message-format", "json"],
         &["check", "passes.tabs.yaml"],
         &["schema", "scenario"],
+        &["schema", "control"],
         &["explain"],
         &["completions", "bash"],
     ] {

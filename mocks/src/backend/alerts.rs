@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{caller::Caller, name::ulid, refusal::DataError, request::body};
-use crate::{Shared, call::Call, shelf::Shelf, world::World};
+use crate::{Shared, call::Call, clocks::Mock, shelf::Shelf, world::World};
 
 type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 type Answer = Result<Response, DataError>;
@@ -92,7 +92,7 @@ pub(super) async fn raise((State(shared), Extension(call)): Asked) -> Answer {
     let alert = Alert {
         id: ulid(&world.seams.random, "alerts/id"),
         raised,
-        creation_date: world.now(),
+        creation_date: world.now_at(Mock::Backend),
         resolved_date: None,
     };
     world.alerts.0.put(alert.id.clone(), alert.clone());
@@ -107,7 +107,7 @@ pub(super) async fn resolve(
 ) -> Answer {
     let resolution: Resolution = body(&call)?;
     let mut world = shared.world();
-    let (subject, now) = (world.subject(&shared, &call)?, world.now());
+    let (subject, now) = (world.subject(&shared, &call)?, world.now_at(Mock::Backend));
     let own = world
         .alerts
         .0

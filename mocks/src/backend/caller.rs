@@ -6,6 +6,7 @@ use super::{fault::PollFault, items::Items, name::ulid};
 use crate::{
     Shared,
     call::Call,
+    clocks::Mock,
     fault::action::FaultAction,
     shelf::Shelf,
     world::{GATEWAY_COOKIE, World},
@@ -66,7 +67,7 @@ impl World {
     }
 
     fn bearer(&self, shared: &Shared, token: &str) -> Option<String> {
-        let claims = self.access(&shared.keys, token)?;
+        let claims = self.access(shared, token, Mock::Backend)?;
         let is_for_us = AUDIENCES.iter().any(|wanted| claims.is_for(wanted));
         is_for_us.then(|| self.user_of(&claims)).flatten()
     }

@@ -29,6 +29,13 @@ impl Graphs {
         Ok(())
     }
 
+    /// All of them, as they could be set.
+    pub(crate) fn all(&self) -> BTreeMap<String, Value> {
+        let all = self.0.iter();
+        all.map(|(project, body)| (project.to_string(), body.clone()))
+            .collect()
+    }
+
     pub(crate) fn get(&self, project: u64) -> Option<&Value> {
         self.0.get(&project)
     }

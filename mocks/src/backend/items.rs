@@ -285,9 +285,20 @@ impl Items {
         }
     }
 
-    /// The V1 servers by name.
-    pub(crate) fn servers(&self) -> Value {
-        json!(self.servers)
+    /// The V2 list as it could be set to be shown again: what an item lacks is said to be lacking.
+    pub(crate) fn told(&self, now: Timestamp) -> Vec<Value> {
+        let usual = complete_item("any", &String::new, now);
+        let list = self.list(now).into_iter();
+        list.map(|item| with_gaps(item, &usual)).collect()
+    }
+
+    /// The same of the V1 servers.
+    pub(crate) fn told_servers(&self) -> BTreeMap<String, Value> {
+        let usual = complete_server("any", &Value::Null);
+        let servers = self.servers.clone().into_iter();
+        servers
+            .map(|(name, server)| (name, with_gaps(server, &usual)))
+            .collect()
     }
 
     /// What a poll of the V1 servers is answered.
@@ -333,6 +344,22 @@ impl Session {
             None => Some(Operator::behind(&self.item)),
         }
     }
+}
+
+/// Sets to `null` what an item has not and usual ones have, at its top and in its status.
+fn with_gaps(mut item: Value, usual: &Value) -> Value {
+    let fill = |item: &mut Value, usual: &Value| {
+        for (key, _) in usual.as_object().into_iter().flatten() {
+            if item.get(key).is_none() {
+                item[key] = Value::Null;
+            }
+        }
+    };
+    fill(&mut item, usual);
+    if item["status"].is_object() {
+        fill(&mut item["status"], &usual["status"]);
+    }
+    item
 }
 
 fn too_many(count: usize) -> ControlError {
@@ -441,8 +468,8 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
 
-        let body = json!({"servers": items.servers()}).to_string();
+        let body = json!({"servers": items.told_servers()}).to_string();
         assert!(SessionsReading::from_v1(body.as_bytes()).is_ok());
-        assert_eq!(items.servers()["s1"]["status"]["state"], "stopping");
+        assert_eq!(items.told_servers()["s1"]["status"]["state"], "stopping");
     }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
 use polytab_seams::random::Random;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What goes wrong in a session's life, again and again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trouble {
     /// Nothing.
@@ -24,38 +25,48 @@ pub enum Trouble {
 }
 
 /// Wishes about the time that things take; absent ones are as usual. All durations are scenario time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaceOrder {
     /// From an order to its effect.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub lag: Option<Duration>,
     /// From launch to a place to run: 0 to 5 s unless told.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub schedule: Option<Duration>,
     /// Until the image is there: 5 to 90 s unless told.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub pull: Option<Duration>,
     /// From one container to the next.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub start: Option<Duration>,
     /// From the last interaction to `will_hibernate_at`.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub notice: Option<Duration>,
     /// From the last interaction to hibernation.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub hibernate: Option<Duration>,
     /// From hibernation to deletion.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub delete: Option<Duration>,
     /// How often the last interaction moves although nobody does anything visible; held still unless told.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub ticks: Option<Duration>,
     /// Between two turns of a trouble; at least a second.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub turn: Option<Duration>,
     /// How long a job works.
     #[serde(with = "text::optional")]
+    #[schemars(with = "Option<String>")]
     pub work: Option<Duration>,
     /// Containers of a session, init containers counted; two at least.
     pub containers: Option<u32>,

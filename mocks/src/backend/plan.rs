@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use polytab_seams::random::Random;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,10 +14,10 @@ use super::{
     name::is_session_name,
     pace::{PaceOrder, Trouble},
 };
-use crate::{Mocks, error::ControlError, order::Verb, world::World};
+use crate::{Mocks, clocks::Mock, error::ControlError, order::Verb, world::World};
 
 /// A session to be launched, which then goes its own way.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LaunchOrder {
     /// Whose it is.
@@ -39,7 +40,7 @@ fn nothing() -> Value {
 }
 
 /// Sessions of one user that have something in common.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanOrder {
     /// Whose they are.
@@ -55,7 +56,7 @@ pub struct PlanOrder {
 }
 
 /// What sessions have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// One session of which all goes well.
@@ -101,7 +102,7 @@ impl Preset {
 }
 
 /// What happens to a session, for reasons that may be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionOrder {
     /// Whose session; need not be told while only one user has one of that name.
@@ -153,7 +154,7 @@ impl Mocks {
     pub fn order_session(&self, name: &str, verb: Verb, order: &SessionOrder) -> Result<(), ControlError> {
         let mut world = self.0.world();
         let user = world.owner_of(name, order.user.as_deref())?;
-        let (random, now) = (world.seams.random.clone(), world.now());
+        let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Backend));
         let items = &mut world.user_mut(&user)?.items;
         match (verb, &order.message) {
             (Verb::Fail, Some(message)) => items.fail(name, message.clone(), (&random, now)),
@@ -193,7 +194,7 @@ fn launched(
 
 impl World {
     fn launch(&mut self, order: &LaunchOrder) -> Result<Value, ControlError> {
-        let (random, now) = (self.seams.random.clone(), self.now());
+        let (random, now) = (self.seams.random.clone(), self.now_at(Mock::Backend));
         let items = &mut self.user_mut(&order.user)?.items;
         let mut partial = order.item.clone();
         if order.trouble == Trouble::ImagePullError && partial.is_object() && partial.get("image").is_none() {
@@ -210,7 +211,7 @@ impl World {
 
     /// So many names that begin so and are not taken, if there is room for as many sessions.
     fn free_names(&self, user: &str, start: &str, count: usize) -> Result<Vec<String>, ControlError> {
-        let (items, now) = (&self.user(user)?.items, self.now());
+        let (items, now) = (&self.user(user)?.items, self.now_at(Mock::Backend));
         if items.room(now) < count {
             return Err(ControlError::BadValue {
                 what: "with what the user may have, the number of further backend sessions",
@@ -226,7 +227,7 @@ impl World {
 
     /// From now on the user may have no more sessions than there are.
     fn use_up_quota(&mut self, user: &str) -> Result<(), ControlError> {
-        let now = self.now();
+        let now = self.now_at(Mock::Backend);
         let items = &mut self.user_mut(user)?.items;
         items.quota = Some(items.using(now));
         Ok(())
@@ -237,7 +238,7 @@ impl World {
         if let Some(user) = told {
             return Ok(user.to_owned());
         }
-        let now = self.now();
+        let now = self.now_at(Mock::Backend);
         let owners: BTreeMap<_, _> = self
             .users
             .iter()

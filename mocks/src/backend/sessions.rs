@@ -20,7 +20,7 @@ use super::{
     refusal::DataError,
     request::{Launching, Patch, Wanted, body},
 };
-use crate::{Shared, call::Call, fault::action::FaultAction, order::Verb, world::World};
+use crate::{Shared, call::Call, clocks::Mock, fault::action::FaultAction, order::Verb, world::World};
 
 type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 type AskedOne = (State<Arc<Shared>>, Extension<Arc<Call>>, Path<String>);
@@ -43,7 +43,7 @@ pub(super) async fn list((State(shared), Extension(call)): Asked) -> Answer {
     }
     let mut world = shared.world();
     let caller = world.caller(&shared, &call);
-    let (random, now) = (world.seams.random.clone(), world.now());
+    let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Backend));
     let mut list = world
         .owned_mut(&caller)
         .map(|items| items.poll(call.poll_fault(), (&random, now)))
@@ -59,7 +59,7 @@ pub(super) async fn launch((State(shared), Extension(call)): Asked) -> Answer {
     let partial = wanted.partial()?;
     let mut world = shared.world();
     let caller = world.caller(&shared, &call);
-    let (random, now) = (world.seams.random.clone(), world.now());
+    let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Backend));
     let name = wanted.name(caller.id());
     if let Some(item) = world.owned(&caller).and_then(|items| items.get(&name, now)) {
         return Ok((StatusCode::OK, Json(item)).into_response());
@@ -90,7 +90,7 @@ pub(super) async fn patch((State(shared), Extension(call), Path(name)): AskedOne
     let patch: Patch = body(&call)?;
     let mut world = shared.world();
     let caller = world.caller(&shared, &call);
-    let (random, now) = (world.seams.random.clone(), world.now());
+    let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Backend));
     let item = world.session(&caller, &name)?;
     let items = world
         .owned_mut(&caller)
@@ -123,7 +123,7 @@ pub(super) async fn patch((State(shared), Extension(call), Path(name)): AskedOne
 pub(super) async fn delete((State(shared), Extension(call), Path(name)): AskedOne) -> StatusCode {
     let mut world = shared.world();
     let caller = world.caller(&shared, &call);
-    let (random, now) = (world.seams.random.clone(), world.now());
+    let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Backend));
     if let Some(items) = world.owned_mut(&caller) {
         // There is none: that is what was wanted.
         items.order(&name, Verb::Delete, (&random, now)).ok();
@@ -142,7 +142,7 @@ pub(super) async fn logs((State(shared), Extension(call), Path(name)): AskedOne)
     let world = shared.world();
     let item = world.session(&world.caller(&shared, &call), &name)?;
     let ready = item["status"]["ready_containers"].as_u64().unwrap_or(0);
-    let lines = lines(&item, most.min(MOST_LINES), world.now());
+    let lines = lines(&item, most.min(MOST_LINES), world.now_at(Mock::Backend));
     let logs: BTreeMap<_, _> = (1..=ready)
         .map(|container| (format!("container-{container}"), lines.join("\n")))
         .collect();
@@ -184,7 +184,7 @@ pub(super) async fn image((State(_), Extension(call)): Asked) -> Answer {
 impl World {
     fn session(&self, caller: &Caller, name: &str) -> Result<Value, DataError> {
         self.owned(caller)
-            .and_then(|items| items.get(name, self.now()))
+            .and_then(|items| items.get(name, self.now_at(Mock::Backend)))
             .ok_or_else(|| DataError::no_session(name))
     }
 }

@@ -1,61 +1,77 @@
-//! Orders about backend sessions that go their own way.
+//! Orders about backend sessions that go their own way; the functions are in [`crate::backend::plan`].
 
-use axum::{
-    Json, Router,
-    extract::{Path, State},
-    http::StatusCode,
-    response::IntoResponse,
-    routing::post,
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Answer,
+    openapi::Routes,
+    wire::{At, Done, Made, Order},
 };
-use serde_json::json;
-
-use super::{Answer, Order, Problem, done};
 use crate::{
     Mocks,
     backend::plan::{LaunchOrder, PlanOrder, SessionOrder},
     order::Verb,
 };
 
-/// The routes about backend sessions.
-pub(super) fn router() -> Router<Mocks> {
-    Router::new()
-        .route("/sessions", post(launch))
-        .route("/sessions/{name}/{verb}", post(order))
-        .route("/plans", post(plan))
+/// Sessions that were launched.
+#[derive(Serialize, JsonSchema)]
+struct SessionNames {
+    /// Their names.
+    sessions: Vec<String>,
 }
 
-/// `POST /sessions`: a session is launched.
-///
-/// ```json
-/// { "user": "ada", "name": "ada-1", "trouble": "crash_loop", "pace": { "pull": "5s" } }
-/// ```
-async fn launch(State(mocks): State<Mocks>, Order(order): Order<LaunchOrder>) -> Answer {
-    let item = mocks.launch(&order)?;
-    Ok((StatusCode::CREATED, Json(item)).into_response())
+pub(super) fn routes() -> Routes {
+    Routes::about("backend")
+        .post(
+            "/sessions",
+            (
+                "launch",
+                "Launches a backend session that then goes its own way. Answers it as the data service shows \
+                 it.",
+            ),
+            launch,
+        )
+        .post(
+            "/sessions/{name}/{verb}",
+            (
+                "orderSession",
+                "Orders something of a backend session, which takes effect in its own time.",
+            ),
+            order,
+        )
+        .post(
+            "/plans",
+            ("plan", "Launches backend sessions that have something in common."),
+            plan,
+        )
 }
 
-/// `POST /sessions/{name}/{verb}`: something happens to a session.
-///
-/// ```json
-/// { "user": "ada", "message": "out of memory" }
-/// ```
+/// A session, and what happens to it.
+#[derive(Deserialize, JsonSchema)]
+struct OfSession {
+    /// The session's name.
+    name: String,
+    /// What happens to it.
+    verb: Verb,
+}
+
+async fn launch(State(mocks): State<Mocks>, Order(order): Order<LaunchOrder>) -> Answer<Made<Value>> {
+    Ok(Made(mocks.launch(&order)?))
+}
+
 async fn order(
     State(mocks): State<Mocks>,
-    Path((name, verb)): Path<(String, String)>,
+    At(at): At<OfSession>,
     Order(order): Order<SessionOrder>,
-) -> Answer {
-    let verb: Verb = serde_json::from_value(verb.into())
-        .map_err(|error| Problem::new(404, "No such verb of a session", error.to_string()))?;
-    mocks.order_session(&name, verb, &order)?;
-    Ok(done())
+) -> Answer<Done> {
+    mocks.order_session(&at.name, at.verb, &order)?;
+    Ok(Done)
 }
 
-/// `POST /plans`: sessions that have something in common are launched.
-///
-/// ```json
-/// { "user": "ada", "preset": "storm", "count": 3, "pace": { "turn": "10s" } }
-/// ```
-async fn plan(State(mocks): State<Mocks>, Order(order): Order<PlanOrder>) -> Answer {
-    let names = mocks.plan(&order)?;
-    Ok((StatusCode::CREATED, Json(json!({ "sessions": names }))).into_response())
+async fn plan(State(mocks): State<Mocks>, Order(order): Order<PlanOrder>) -> Answer<Made<SessionNames>> {
+    let sessions = mocks.plan(&order)?;
+    Ok(Made(SessionNames { sessions }))
 }

@@ -1,49 +1,75 @@
 //! Orders about what the gateway keeps.
 
-use axum::{
-    Json, Router,
-    extract::State,
-    response::IntoResponse,
-    routing::{get, post},
-};
+use axum::{Json, extract::State};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::{Answer, Order, done};
-use crate::{Mocks, order::Expiry};
-
-/// The routes about the gateway.
-pub(super) fn router() -> Router<Mocks> {
-    Router::new()
-        .route("/gateway/sessions", get(sessions))
-        .route("/gateway/expire", post(expire))
-}
+use super::{
+    Answer,
+    openapi::Routes,
+    wire::{Done, Order},
+};
+use crate::{Mocks, clocks::Mock, error::ControlError, order::Expiry, state::live::SignedIn};
 
 /// What of whose is over.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Over {
-    user: String,
-    what: Expiry,
-}
-
-/// `GET /gateway/sessions`: who is signed in, in which browser.
-async fn sessions(State(mocks): State<Mocks>) -> Json<Value> {
-    let world = mocks.shared().world();
-    let sessions: Vec<_> = world
-        .gateway
-        .signed_in()
-        .map(|(id, who)| json!({"id": id, "user": who.user, "browser": who.browser}))
-        .collect();
-    Json(sessions.into())
-}
-
-/// `POST /gateway/expire`: something that the gateway keeps is over.
 ///
 /// ```json
 /// { "user": "ada", "what": "access" }
 /// ```
-async fn expire(State(mocks): State<Mocks>, Order(over): Order<Over>) -> Answer {
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Over {
+    /// The user.
+    user: String,
+    /// What is over.
+    what: Expiry,
+}
+
+impl Mocks {
+    /// Who is signed in at the gateway, in which browser.
+    pub fn gateway_sessions(&self) -> Vec<SignedIn> {
+        self.0.world().signed_in()
+    }
+
+    /// What the gateway holds of a user's is over.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such user.
+    pub fn expire_at_gateway(&self, user: &str, what: Expiry) -> Result<(), ControlError> {
+        let mut world = self.0.world();
+        world.user(user)?;
+        let now = world.now_at(Mock::Gateway);
+        world.gateway.expire(user, what, now);
+        Ok(())
+    }
+}
+
+pub(super) fn routes() -> Routes {
+    Routes::about("gateway")
+        .get(
+            "/gateway/sessions",
+            (
+                "listGatewaySessions",
+                "Who is signed in at the gateway, in which browser.",
+            ),
+            sessions,
+        )
+        .post(
+            "/gateway/expire",
+            (
+                "expireAtGateway",
+                "Something that the gateway keeps of a user's is over.",
+            ),
+            expire,
+        )
+}
+
+async fn sessions(State(mocks): State<Mocks>) -> Json<Vec<SignedIn>> {
+    Json(mocks.gateway_sessions())
+}
+
+async fn expire(State(mocks): State<Mocks>, Order(over): Order<Over>) -> Answer<Done> {
     mocks.expire_at_gateway(&over.user, over.what)?;
-    Ok(done().into_response())
+    Ok(Done)
 }

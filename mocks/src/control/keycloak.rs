@@ -1,149 +1,70 @@
-//! Orders to Keycloak: its realms, keys, sessions, users' accounts, tokens without a page, and its clock.
+//! Orders to Keycloak: its realms, clients, keys, login sessions and accounts.
 
-use axum::{
-    Json, Router,
-    extract::{Path, State},
-    http::StatusCode,
-    response::IntoResponse,
-    routing::{post, put},
+use axum::{Json, extract::State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Answer,
+    openapi::Routes,
+    wire::{At, Done, Order},
 };
-use jiff::SignedDuration;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-
-use super::{Answer, Order, Problem, done};
 use crate::{
     Mocks,
-    json::lay_over,
+    error::ControlError,
     keycloak::{authority::Authority, logout},
-    realm::{ClientConfig, Quirks, RealmSettings},
-    world::Who,
+    realm::{ClientConfig, Quirks, RealmSettings, SomeSettings},
+    route::nearest,
+    state::live::LiveLogin,
 };
 
-pub(super) fn router() -> Router<Mocks> {
-    Router::new()
-        .route("/realms/{realm}", put(settings).get(show))
-        .route("/realms/{realm}/clients/{client}", put(put_client))
-        .route("/realms/{realm}/keys/rotate", post(rotate))
-        .route("/realms/{realm}/sessions/{sid}/{verb}", post(session))
-        .route("/realms/{realm}/users/{user}/{verb}", post(user))
-        .route("/realms/{realm}/tokens/mint", post(mint))
-        .route("/quirks", put(quirks))
-        .route("/clock", post(clock))
+/// A realm as it is now. Secrets are not shown.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct RealmShown {
+    /// The issuer of its tokens.
+    pub issuer: String,
+    /// Its settings.
+    pub settings: RealmSettings,
+    /// Its clients.
+    pub clients: Vec<ClientConfig>,
+    /// The published keys, newest first.
+    pub keys: Vec<KeyShown>,
+    /// Login sessions that are alive, oldest first.
+    pub sessions: Vec<LiveLogin>,
 }
 
-/// Has a realm's authority carry out an order.
-fn at<T>(
-    mocks: &Mocks,
-    realm: &str,
-    carry_out: impl FnOnce(&mut Authority<'_>) -> Result<T, Problem>,
-) -> Result<T, Problem> {
-    let shared = mocks.shared();
-    let mut world = shared.world();
-    let authority = world.authority(shared, realm);
-    let mut authority = authority
-        .ok_or_else(|| Problem::new(404, "No such realm", format!("there is no realm `{realm}`")))?;
-    carry_out(&mut authority)
-}
-
-async fn show(State(mocks): State<Mocks>, Path(realm): Path<String>) -> Answer {
-    let shown = at(&mocks, &realm, |authority| {
-        let times = authority.times();
-        let sessions = authority.realm.sessions.all_live(times).map(|(sid, login)| {
-            json!({
-                "sid": sid,
-                "user": login.who.user,
-                "browser": login.who.browser,
-                "started": login.started.to_string(),
-                "used": login.used.to_string(),
-                "clients": login.clients.keys().collect::<Vec<_>>(),
-            })
-        });
-        let keys = authority.realm.ring.published();
-        Ok(json!({
-            "issuer": authority.realm.issuer,
-            "settings": authority.realm.settings,
-            "clients": authority.realm.clients.values().collect::<Vec<_>>(),
-            "keys": keys.map(|(kid, is_active)| json!({"kid": kid, "active": is_active})).collect::<Vec<_>>(),
-            "sessions": sessions.collect::<Vec<_>>(),
-        }))
-    })?;
-    Ok(Json(shown).into_response())
-}
-
-/// Fields of the realm's settings; absent ones stay as they are.
-async fn settings(
-    State(mocks): State<Mocks>,
-    Path(realm): Path<String>,
-    Order(wanted): Order<Map<String, Value>>,
-) -> Answer {
-    at(&mocks, &realm, |authority| {
-        let mut whole = json!(authority.realm.settings);
-        if let Some(unknown) = wanted.keys().find(|name| whole.get(name).is_none()) {
-            let nearest = whole
-                .as_object()
-                .into_iter()
-                .flatten()
-                .map(|(name, _)| name.as_str());
-            let nearest = crate::route::nearest(unknown, nearest);
-            let problem = Problem::new(
-                422,
-                "No such setting",
-                format!("a realm has no setting `{unknown}`"),
-            );
-            return Err(problem.with_nearest(nearest));
-        }
-        lay_over(&mut whole, &Value::Object(wanted));
-        let settings: RealmSettings = serde_json::from_value(whole)
-            .map_err(|error| Problem::new(422, "Not a setting of a realm", error.to_string()))?;
-        authority.realm.settings = settings;
-        Ok(done())
-    })
-}
-
-/// Adds a client or replaces one.
-async fn put_client(
-    State(mocks): State<Mocks>,
-    Path((realm, id)): Path<(String, String)>,
-    Order(client): Order<ClientConfig>,
-) -> Answer {
-    at(&mocks, &realm, |authority| {
-        if let Some(secret) = &client.secret {
-            authority.secrets.keep("client_secret", secret);
-        }
-        let client = ClientConfig {
-            client_id: id.clone(),
-            ..client
-        };
-        authority.realm.clients.insert(id, client);
-        Ok(done())
-    })
+/// A published key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KeyShown {
+    /// Its id.
+    pub kid: String,
+    /// Whether it is the one that signs.
+    pub active: bool,
 }
 
 /// How the keys are rotated.
-#[derive(Deserialize, Default)]
+///
+/// ```json
+/// { "drop": true }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Rotation {
+pub struct Rotation {
     /// The old keys are published no longer: tokens signed with them are no good at once.
-    drop: bool,
+    pub drop: bool,
 }
 
-async fn rotate(
-    State(mocks): State<Mocks>,
-    Path(realm): Path<String>,
-    Order(rotation): Order<Rotation>,
-) -> Answer {
-    let kid = at(&mocks, &realm, |authority| {
-        let ring = &mut authority.realm.ring;
-        Ok(ring.rotate(authority.keys, rotation.drop).to_owned())
-    })?;
-    Ok(Json(json!({ "kid": kid })).into_response())
+/// The key that signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KeyId {
+    /// Its id.
+    pub kid: String,
 }
 
 /// What happens to a login session.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum SessionVerb {
+pub enum LoginVerb {
     /// It is over as if its time had come: nobody is told.
     Expire,
     /// It ends, and clients are told.
@@ -152,45 +73,10 @@ enum SessionVerb {
     Detach,
 }
 
-async fn session(
-    State(mocks): State<Mocks>,
-    Path((realm, sid, verb)): Path<(String, String, String)>,
-) -> Answer {
-    let verb: SessionVerb = word(&verb)?;
-    let notices = at(&mocks, &realm, |authority| {
-        let live = authority
-            .live(&sid)
-            .map(|login| login.clients.keys().cloned().collect::<Vec<_>>());
-        let clients = live.ok_or_else(|| {
-            Problem::new(
-                404,
-                "No such session",
-                format!("no live session is called `{sid}`"),
-            )
-        })?;
-        if let SessionVerb::Detach = verb {
-            for client in clients {
-                authority.realm.sessions.detach(&sid, &client);
-            }
-            return Ok(Vec::new());
-        }
-        let notices = authority.end_login(&sid);
-        Ok(if let SessionVerb::Logout = verb {
-            notices
-        } else {
-            Vec::new()
-        })
-    })?;
-    logout::deliver(mocks.shared(), notices).await;
-    Ok(done())
-}
-
 /// What happens to a user's account.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum UserVerb {
-    /// Signs in without a page; answers with tokens.
-    Login,
+pub enum AccountVerb {
     /// All sessions end, and clients are told.
     Logout,
     /// The account is off.
@@ -201,142 +87,295 @@ enum UserVerb {
     NotBefore,
 }
 
-/// How a user signs in without a page.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct SignIn {
-    /// What the browser calls itself; `control` unless told.
-    browser: Option<String>,
-    /// The client; the server's unless told.
-    client: Option<String>,
-    /// `openid` unless told.
-    scope: Option<String>,
+impl Mocks {
+    /// Has a realm's authority carry out an order.
+    pub(super) fn at_realm<T>(
+        &self,
+        realm: &str,
+        carry_out: impl FnOnce(&mut Authority<'_>) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let mut world = self.0.world();
+        let known: Vec<_> = world.realms.keys().cloned().collect();
+        let mut authority = world
+            .authority(&self.0, realm)
+            .ok_or_else(|| ControlError::UnknownRealm {
+                nearest: nearest(realm, known.iter().map(String::as_str)),
+                name: realm.to_owned(),
+            })?;
+        carry_out(&mut authority)
+    }
+
+    /// A realm as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such realm.
+    pub fn realm(&self, realm: &str) -> Result<RealmShown, ControlError> {
+        let (issuer, settings, clients, keys) = self.at_realm(realm, |authority| {
+            let realm = &authority.realm;
+            let keys = realm.ring.published().map(|(kid, active)| KeyShown {
+                kid: kid.to_owned(),
+                active,
+            });
+            let clients = realm.clients.values().cloned().collect();
+            Ok((
+                realm.issuer.clone(),
+                realm.settings.clone(),
+                clients,
+                keys.collect(),
+            ))
+        })?;
+        Ok(RealmShown {
+            issuer,
+            settings,
+            clients,
+            keys,
+            sessions: self.0.world().live_logins(realm),
+        })
+    }
+
+    /// Changes some settings of a realm.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such realm or setting, or a value is none that it could have. Nothing is changed then.
+    pub fn set_realm(&self, realm: &str, some: &SomeSettings) -> Result<(), ControlError> {
+        self.at_realm(realm, |authority| {
+            authority.realm.settings = some.over(&authority.realm.settings)?;
+            Ok(())
+        })
+    }
+
+    /// Adds a client to a realm, or replaces one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such realm.
+    pub fn put_client(&self, realm: &str, id: &str, client: ClientConfig) -> Result<(), ControlError> {
+        self.at_realm(realm, |authority| {
+            if let Some(secret) = &client.secret {
+                authority.secrets.keep("client_secret", secret);
+            }
+            let client = ClientConfig {
+                client_id: id.to_owned(),
+                ..client
+            };
+            authority.realm.clients.insert(id.to_owned(), client);
+            Ok(())
+        })
+    }
+
+    /// Signs with a new key from now on; gives it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such realm.
+    pub fn rotate_keys(&self, realm: &str, rotation: Rotation) -> Result<KeyId, ControlError> {
+        self.at_realm(realm, |authority| {
+            let ring = &mut authority.realm.ring;
+            let kid = ring.rotate(authority.keys, rotation.drop).to_owned();
+            Ok(KeyId { kid })
+        })
+    }
+
+    /// Something happens to a login session.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such realm, or no such session that is alive.
+    pub async fn order_login(&self, realm: &str, sid: &str, verb: LoginVerb) -> Result<(), ControlError> {
+        let notices = self.at_realm(realm, |authority| {
+            let live = authority.live(sid);
+            let clients = live.map(|login| login.clients.keys().cloned().collect::<Vec<_>>());
+            let clients = clients.ok_or_else(|| ControlError::UnknownLogin(sid.to_owned()))?;
+            if verb == LoginVerb::Detach {
+                for client in clients {
+                    authority.realm.sessions.detach(sid, &client);
+                }
+                return Ok(Vec::new());
+            }
+            let mut notices = authority.end_login(sid);
+            notices.retain(|_| verb == LoginVerb::Logout);
+            Ok(notices)
+        })?;
+        logout::deliver(&self.0, notices).await;
+        Ok(())
+    }
+
+    /// Something happens to a user's account.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such realm or user.
+    pub async fn order_account(
+        &self,
+        realm: &str,
+        user: &str,
+        verb: AccountVerb,
+    ) -> Result<(), ControlError> {
+        let notices = self.at_realm(realm, |authority| {
+            let key = authority.key_of(user)?;
+            let now = authority.now.as_second();
+            let account = authority.users.get_mut(&key).map(|user| &mut user.account);
+            match (verb, account) {
+                (AccountVerb::Disable, Some(account)) => account.is_enabled = false,
+                (AccountVerb::Enable, Some(account)) => account.is_enabled = true,
+                (AccountVerb::NotBefore, Some(account)) => account.not_before = now,
+                (AccountVerb::Logout, _) => return Ok(authority.end_logins_of(&key)),
+                (_, None) => {}
+            }
+            Ok(Vec::new())
+        })?;
+        logout::deliver(&self.0, notices).await;
+        Ok(())
+    }
+
+    /// From now on Keycloak differs in these ways.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        self.0.world().quirks = quirks;
+    }
 }
 
-async fn user(
+impl Authority<'_> {
+    /// The name by which the world knows the user of this realm who signs in by that one.
+    pub(super) fn key_of(&self, username: &str) -> Result<String, ControlError> {
+        let found = self.user(username).map(|(key, _)| key.clone());
+        let own = self.users.values().map(|user| &user.account);
+        let own = own.filter(|account| account.realm == self.realm.name);
+        found.ok_or_else(|| ControlError::UnknownUser {
+            nearest: nearest(username, own.map(|account| account.username.as_str())),
+            name: username.to_owned(),
+        })
+    }
+}
+
+pub(super) fn routes() -> Routes {
+    Routes::about("Keycloak")
+        .get(
+            "/realms/{realm}",
+            (
+                "readRealm",
+                "A realm as it is now: settings, clients, keys, live login sessions.",
+            ),
+            show,
+        )
+        .put(
+            "/realms/{realm}",
+            (
+                "setRealm",
+                "Changes some settings of a realm. Absent ones stay as they are.",
+            ),
+            settings,
+        )
+        .put(
+            "/realms/{realm}/clients/{client}",
+            ("putClient", "Adds a client to a realm or replaces one."),
+            put_client,
+        )
+        .post(
+            "/realms/{realm}/keys/rotate",
+            (
+                "rotateKeys",
+                "Signs with a new key from now on. The old ones stay published, unless they are dropped.",
+            ),
+            rotate,
+        )
+        .post(
+            "/realms/{realm}/sessions/{sid}/{verb}",
+            ("orderLogin", "Something happens to a login session."),
+            login,
+        )
+        .post(
+            "/realms/{realm}/users/{user}/{verb}",
+            ("orderAccount", "Something happens to a user's account."),
+            account,
+        )
+        .put(
+            "/quirks",
+            ("setQuirks", "Sets the ways in which versions of Keycloak differ."),
+            quirks,
+        )
+}
+
+/// A realm.
+#[derive(Deserialize, JsonSchema)]
+struct OfRealm {
+    /// The realm's name: `Renku` or `master`, unless configured otherwise.
+    realm: String,
+}
+
+/// A client of a realm.
+#[derive(Deserialize, JsonSchema)]
+struct OfClient {
+    /// The realm's name.
+    realm: String,
+    /// The client's id.
+    client: String,
+}
+
+/// Something that happens to a login session.
+#[derive(Deserialize, JsonSchema)]
+struct OfLogin {
+    /// The realm's name.
+    realm: String,
+    /// The session's id.
+    sid: String,
+    /// What happens.
+    verb: LoginVerb,
+}
+
+/// Something that happens to an account.
+#[derive(Deserialize, JsonSchema)]
+struct OfAccount {
+    /// The realm's name.
+    realm: String,
+    /// The name by which the user signs in.
+    user: String,
+    /// What happens.
+    verb: AccountVerb,
+}
+
+async fn show(State(mocks): State<Mocks>, At(at): At<OfRealm>) -> Answer<Json<RealmShown>> {
+    Ok(Json(mocks.realm(&at.realm)?))
+}
+
+async fn settings(
     State(mocks): State<Mocks>,
-    Path((realm, user, verb)): Path<(String, String, String)>,
-    Order(sign_in): Order<SignIn>,
-) -> Answer {
-    let verb: UserVerb = word(&verb)?;
-    let own = mocks.shared().config.client.client_id.clone();
-    let (response, notices) = at(&mocks, &realm, |authority| {
-        let unknown = || Problem::new(404, "No such user", format!("no user is called `{user}`"));
-        let key = authority
-            .user(&user)
-            .map(|(key, _)| key.clone())
-            .ok_or_else(unknown)?;
-        let now = authority.now.as_second();
-        let account = authority
-            .users
-            .get_mut(&key)
-            .map(|user| &mut user.account)
-            .ok_or_else(unknown)?;
-        match verb {
-            UserVerb::Disable => account.is_enabled = false,
-            UserVerb::Enable => account.is_enabled = true,
-            UserVerb::NotBefore => account.not_before = now,
-            UserVerb::Logout => {
-                return Ok((done(), authority.end_logins_of(&key)));
-            }
-            UserVerb::Login => {
-                let client = sign_in.client.as_ref().unwrap_or(&own);
-                let who = Who {
-                    user: key,
-                    browser: sign_in.browser.unwrap_or_else(|| "control".to_owned()),
-                };
-                let tokens = authority.sign_in_without_page(client, (who, sign_in.scope.as_deref()));
-                let no_client =
-                    || Problem::new(404, "No such client", format!("no client is called `{client}`"));
-                return Ok((Json(tokens.ok_or_else(no_client)?).into_response(), Vec::new()));
-            }
-        }
-        Ok((done(), Vec::new()))
-    })?;
-    logout::deliver(mocks.shared(), notices).await;
-    Ok(response)
+    At(at): At<OfRealm>,
+    Order(some): Order<SomeSettings>,
+) -> Answer<Done> {
+    mocks.set_realm(&at.realm, &some)?;
+    Ok(Done)
 }
 
-/// A token that nobody signed in for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Mint {
-    /// Laid over `iss`, `iat`, `exp`, `jti` and `typ` of an access token; `null` takes a claim away.
-    #[serde(default)]
-    claims: Value,
-    /// Its life.
-    #[serde(default)]
-    exp: Option<SignedDuration>,
-    /// Another key id than that of the key that signs.
-    #[serde(default)]
-    kid: Option<String>,
-    /// `RS256`, or `HS512` as refresh tokens have it.
-    #[serde(default)]
-    alg: Algorithm,
+async fn put_client(
+    State(mocks): State<Mocks>,
+    At(at): At<OfClient>,
+    Order(client): Order<ClientConfig>,
+) -> Answer<Done> {
+    mocks.put_client(&at.realm, &at.client, client)?;
+    Ok(Done)
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-enum Algorithm {
-    #[default]
-    RS256,
-    HS512,
+async fn rotate(
+    State(mocks): State<Mocks>,
+    At(at): At<OfRealm>,
+    Order(rotation): Order<Rotation>,
+) -> Answer<Json<KeyId>> {
+    Ok(Json(mocks.rotate_keys(&at.realm, rotation)?))
 }
 
-async fn mint(State(mocks): State<Mocks>, Path(realm): Path<String>, Order(wanted): Order<Mint>) -> Answer {
-    let token = at(&mocks, &realm, |authority| {
-        let life = wanted.exp.unwrap_or(SignedDuration::from_mins(5));
-        let end = authority.now.saturating_add(life).unwrap_or(jiff::Timestamp::MAX);
-        let mut claims = json!({
-            "exp": end.as_second(),
-            "iat": authority.now.as_second(),
-            "jti": authority.random.uuid("keycloak/jti"),
-            "iss": authority.realm.issuer,
-            "typ": "Bearer",
-        });
-        if wanted.claims.is_object() {
-            lay_over(&mut claims, &wanted.claims);
-        }
-        let ring = &authority.realm.ring;
-        let token = match wanted.alg {
-            Algorithm::RS256 => {
-                let kid = wanted.kid.as_deref().unwrap_or(ring.active());
-                authority.keys.sign_as(ring, kid, &claims)
-            }
-            Algorithm::HS512 => authority.keys.sign_own(&claims),
-        };
-        authority.secrets.keep("access_token", &token);
-        Ok(token)
-    })?;
-    Ok((StatusCode::CREATED, Json(json!({ "token": token }))).into_response())
+async fn login(State(mocks): State<Mocks>, At(at): At<OfLogin>) -> Answer<Done> {
+    mocks.order_login(&at.realm, &at.sid, at.verb).await?;
+    Ok(Done)
 }
 
-async fn quirks(State(mocks): State<Mocks>, Order(quirks): Order<Quirks>) -> Answer {
-    mocks.shared().world().quirks = quirks;
-    Ok(done())
+async fn account(State(mocks): State<Mocks>, At(at): At<OfAccount>) -> Answer<Done> {
+    mocks.order_account(&at.realm, &at.user, at.verb).await?;
+    Ok(Done)
 }
 
-/// By how much Keycloak's clock is ahead of the others'; behind when negative.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Skew {
-    mock: SkewedMock,
-    skew: SignedDuration,
-}
-
-/// A mock whose clock can be wrong.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SkewedMock {
-    Keycloak,
-}
-
-async fn clock(State(mocks): State<Mocks>, Order(order): Order<Skew>) -> Answer {
-    let SkewedMock::Keycloak = order.mock;
-    mocks.shared().world().keycloak_skew = order.skew;
-    Ok(done())
-}
-
-/// A word of a path.
-fn word<T: for<'de> Deserialize<'de>>(word: &str) -> Result<T, Problem> {
-    serde_json::from_value(word.into()).map_err(|error| Problem::new(404, "No such verb", error.to_string()))
+async fn quirks(State(mocks): State<Mocks>, Order(quirks): Order<Quirks>) -> Answer<Done> {
+    mocks.set_quirks(quirks);
+    Ok(Done)
 }

@@ -1,12 +1,9 @@
 //! A page for people at the control API's `/`: what the mocks hold now, and what they were asked last. Plain HTML that
 //! needs no network; it is loaded again every few seconds.
 
-use axum::{
-    extract::State,
-    response::{Html, IntoResponse, Response},
-};
+use axum::{extract::State, response::Html};
 
-use crate::{Mocks, journal::Entry, keycloak::escaped, world::World};
+use crate::{Mocks, clocks::Mock, journal::Entry, keycloak::escaped, world::World};
 
 /// Calls that are shown.
 const CALLS: usize = 50;
@@ -24,8 +21,8 @@ const STYLE: &str = "
 ";
 
 /// `GET /`
-pub(super) async fn show(State(mocks): State<Mocks>) -> Response {
-    let shared = mocks.shared();
+pub(super) async fn show(State(mocks): State<Mocks>) -> Html<String> {
+    let shared = &mocks.0;
     let world = shared.world();
     let body = [
         users(&world),
@@ -39,13 +36,14 @@ pub(super) async fn show(State(mocks): State<Mocks>) -> Response {
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"5\">\
          <title>Polytab mocks</title><style>{STYLE}</style></head>\n<body>\n<h1>Polytab mocks</h1>\n<p>Issuer \
          <code>{}</code> · {} calls in {:.1} s · state as JSON: <a href=\"/state\">/state</a>, calls: <a \
-         href=\"/journal\">/journal</a>, routes: <a href=\"/routes\">/routes</a></p>\n{}</body></html>\n",
+         href=\"/journal\">/journal</a>, routes: <a href=\"/routes\">/routes</a>, what \
+         can be ordered: <a href=\"/openapi.json\">/openapi.json</a></p>\n{}</body></html>\n",
         escaped(&shared.config.issuer()),
         world.calls,
         seconds(world.elapsed_ms()),
         body.concat()
     );
-    Html(page).into_response()
+    Html(page)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is read by people, in tenths")]
@@ -78,7 +76,7 @@ fn users(world: &World) -> String {
     let rows = world.users.iter().map(|(name, user)| {
         let sessions: Vec<_> = user
             .items
-            .list(world.now())
+            .list(world.now_at(Mock::Backend))
             .iter()
             .map(|item| {
                 let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
@@ -107,7 +105,7 @@ fn users(world: &World) -> String {
 }
 
 fn sessions(world: &World) -> String {
-    let now = world.keycloak_now();
+    let now = world.now_at(Mock::Keycloak);
     let rows = world.realms.values().flat_map(|realm| {
         let live = realm.sessions.all_live((&realm.settings, now));
         live.map(|(sid, login)| {

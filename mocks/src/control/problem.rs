@@ -5,7 +5,8 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::error::ControlError;
 
@@ -15,6 +16,24 @@ pub(super) struct Problem {
     status: StatusCode,
     title: &'static str,
     detail: String,
+    nearest: Option<String>,
+}
+
+/// Problem details (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Details {
+    /// `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The same for all problems of a kind.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong here, and where.
+    detail: String,
+    /// What was probably meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
 }
 
@@ -29,32 +48,35 @@ impl Problem {
     }
 }
 
-impl Problem {
-    /// The same with what was probably meant.
-    pub(super) fn with_nearest(self, nearest: Option<String>) -> Self {
-        Self { nearest, ..self }
+/// Status and title of an error.
+fn kind(error: &ControlError) -> (u16, &'static str) {
+    match error {
+        ControlError::UnknownRoute { .. } => (404, "No such route"),
+        ControlError::UnknownUser { .. } => (404, "No such user"),
+        ControlError::UnknownRealm { .. } => (404, "No such realm"),
+        ControlError::UnknownClient { .. } => (404, "No such client"),
+        ControlError::UnknownLogin(_) | ControlError::NoLoginSession { .. } => (404, "No such login session"),
+        ControlError::NoBackendSession { .. } => (404, "No such backend session"),
+        ControlError::UnknownFault(_) => (404, "No such fault"),
+        ControlError::UnknownStream(_) => (404, "No such stream"),
+        ControlError::UnknownStub(_) => (404, "No such stub"),
+        ControlError::NoBackchannel => (409, "Nobody to tell"),
+        ControlError::UnknownSetting { .. } => (422, "No such setting"),
+        ControlError::BadSetting(_) => (422, "Not a setting of a realm"),
+        ControlError::Within { .. }
+        | ControlError::UserMissing(_)
+        | ControlError::BadValue { .. }
+        | ControlError::ZeroTimes
+        | ControlError::BadStub { .. }
+        | ControlError::OwnedPath { .. }
+        | ControlError::OneOfStubs { .. }
+        | ControlError::TooManyStubs(_) => (422, "Not an order that can be carried out"),
     }
 }
 
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
-        let (status, title) = match &error {
-            ControlError::UnknownRoute { .. } => (404, "No such route"),
-            ControlError::UnknownUser { .. } => (404, "No such user"),
-            ControlError::NoLoginSession { .. } => (404, "No such login session"),
-            ControlError::NoBackendSession { .. } => (404, "No such backend session"),
-            ControlError::UnknownFault(_) => (404, "No such fault"),
-            ControlError::UnknownStream(_) => (404, "No such stream"),
-            ControlError::NoBackchannel => (409, "Nobody to tell"),
-            ControlError::UnknownStub(_) => (404, "No such stub"),
-            ControlError::UserMissing(_)
-            | ControlError::BadValue { .. }
-            | ControlError::ZeroTimes
-            | ControlError::BadStub { .. }
-            | ControlError::OwnedPath { .. }
-            | ControlError::OneOfStubs { .. }
-            | ControlError::TooManyStubs(_) => (422, "Not an order that can be carried out"),
-        };
+        let (status, title) = kind(&error);
         Self {
             nearest: error.nearest().map(str::to_owned),
             ..Self::new(status, title, error.to_string())
@@ -64,15 +86,13 @@ impl From<ControlError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        if let Some(nearest) = self.nearest {
-            body["nearest"] = nearest.into();
-        }
+        let body = Details {
+            kind: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            nearest: self.nearest,
+        };
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (self.status, kind, Json(body)).into_response()
     }

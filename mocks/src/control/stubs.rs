@@ -1,65 +1,95 @@
-//! Orders about stubs.
+//! Orders about stubs: answers to requests that no route of the mocks owns.
 
-use axum::{
-    Json, Router,
-    extract::{Path, State},
-    http::StatusCode,
-    response::IntoResponse,
-    routing::{delete, get},
+use axum::{Json, extract::State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Answer,
+    openapi::Routes,
+    wire::{At, Done, Made, Order},
 };
-use serde_json::{Value, json};
+use crate::{
+    Mocks,
+    stub::{HeldStub, Stub, UnusedStub},
+};
 
-use super::{Answer, Order, done};
-use crate::{Mocks, stub::Stub};
-
-/// The routes about stubs.
-pub(super) fn router() -> Router<Mocks> {
-    Router::new()
-        .route("/stubs", get(list).post(add).put(replace))
-        .route("/stubs/{id}", delete(remove))
+/// Stubs that are held, and those that took no request.
+#[derive(Serialize, JsonSchema)]
+struct Stubs {
+    /// Held now, with how many requests each took.
+    stubs: Vec<HeldStub>,
+    /// Took no request, also when they are gone.
+    unused: Vec<UnusedStub>,
 }
 
-/// `GET /stubs`: those that are held, with how many requests each took, and those that took none, also when they are
-/// gone.
-async fn list(State(mocks): State<Mocks>) -> Json<Value> {
-    Json(json!({"stubs": mocks.stubs(), "unused": mocks.unused_stubs()}))
+/// All stubs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AllStubs {
+    /// In the order in which they are asked; none takes all away.
+    stubs: Vec<Stub>,
 }
 
-/// `POST /stubs`: one more.
-///
-/// ```json
-/// {
-///   "service": "backend",
-///   "request": { "method": "GET", "path": "/api/data/version" },
-///   "answer": { "json": { "version": "1.2.3" } },
-///   "times": 1
-/// }
-/// ```
-///
-/// # Errors
-///
-/// 422 when it could take no request, or its answer is none that HTTP allows.
-async fn add(State(mocks): State<Mocks>, Order(stub): Order<Stub>) -> Answer {
+/// A stub that was ordered.
+#[derive(Serialize, JsonSchema)]
+struct StubId {
+    /// Its number.
+    id: u64,
+}
+
+/// Stubs that were ordered.
+#[derive(Serialize, JsonSchema)]
+struct StubIds {
+    /// Their numbers, in order.
+    ids: Vec<u64>,
+}
+
+/// A stub.
+#[derive(Deserialize, JsonSchema)]
+struct OfStub {
+    /// Its number.
+    id: u64,
+}
+
+pub(super) fn routes() -> Routes {
+    Routes::about("stubs")
+        .get(
+            "/stubs",
+            (
+                "listStubs",
+                "Stubs that are held, with how many requests each took, and those that took none, also when they \
+                 are gone.",
+            ),
+            list,
+        )
+        .post(
+            "/stubs",
+            ("addStub", "Answers requests that no route of the mocks owns."),
+            add,
+        )
+        .put("/stubs", ("putStubs", "These stubs instead of any before."), replace)
+        .delete("/stubs/{id}", ("removeStub", "Takes one stub away."), remove)
+}
+
+async fn list(State(mocks): State<Mocks>) -> Json<Stubs> {
+    Json(Stubs {
+        stubs: mocks.stubs(),
+        unused: mocks.unused_stubs(),
+    })
+}
+
+async fn add(State(mocks): State<Mocks>, Order(stub): Order<Stub>) -> Answer<Made<StubId>> {
     let id = mocks.add_stub(stub)?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
+    Ok(Made(StubId { id }))
 }
 
-/// `PUT /stubs`: a list of stubs instead of any before; an empty one takes all away.
-///
-/// # Errors
-///
-/// As for `POST`; then nothing is changed.
-async fn replace(State(mocks): State<Mocks>, Order(stubs): Order<Vec<Stub>>) -> Answer {
-    let ids = mocks.put_stubs(stubs)?;
-    Ok(Json(json!({ "ids": ids })).into_response())
+async fn replace(State(mocks): State<Mocks>, Order(all): Order<AllStubs>) -> Answer<Json<StubIds>> {
+    let ids = mocks.put_stubs(all.stubs)?;
+    Ok(Json(StubIds { ids }))
 }
 
-/// `DELETE /stubs/{id}`: one less.
-///
-/// # Errors
-///
-/// 404 when no stub has that number.
-async fn remove(State(mocks): State<Mocks>, Path(id): Path<u64>) -> Answer {
-    mocks.remove_stub(id)?;
-    Ok(done())
+async fn remove(State(mocks): State<Mocks>, At(at): At<OfStub>) -> Answer<Done> {
+    mocks.remove_stub(at.id)?;
+    Ok(Done)
 }

@@ -195,6 +195,16 @@ impl Orders {
         Ok(())
     }
 
+    /// Holds as they could be ordered again.
+    pub(crate) fn holding(&self) -> Vec<HoldOrder> {
+        let order = |hold: &Hold| HoldOrder {
+            route: hold.selector.name().to_owned(),
+            user: hold.user.clone(),
+            times: hold.left,
+        };
+        self.holds.iter().map(order).collect()
+    }
+
     /// Whether the answer to this call is held back.
     pub(crate) fn holds(&mut self, route: &str, user: Option<&str>) -> bool {
         let met = self.holds.iter_mut().find(|hold| {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Shared,
     call::Call,
+    clocks::Mock,
     keycloak::escaped,
     world::{GATEWAY_COOKIE, Who},
 };
@@ -40,7 +41,7 @@ pub(super) async fn login((State(shared), Extension(call), Extension(behind)): A
     let redirect_url = target(&shared, &call);
     let (value, state) = {
         let mut world = shared.world();
-        let (random, now) = (world.seams.random.clone(), world.now());
+        let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Gateway));
         let (value, _) = world.gateway.begin(&random, now);
         world.secrets.keep("gateway_cookie", &value);
         (value, random.token("gateway/state"))

@@ -11,7 +11,7 @@ use axum::{
 use tower::ServiceExt;
 
 use super::{Behind, cookie, tokens};
-use crate::{Shared, backend::caller::ANONYMOUS, call::Call, world::GATEWAY_COOKIE};
+use crate::{Shared, backend::caller::ANONYMOUS, call::Call, clocks::Mock, world::GATEWAY_COOKIE};
 
 /// Header with the refresh token of the caller.
 const REFRESH_TOKEN: HeaderName = HeaderName::from_static("renku-auth-refresh-token");
@@ -39,7 +39,7 @@ pub(super) async fn forward(
     }
     let (new, session) = {
         let mut world = shared.world();
-        let (random, now) = (world.seams.random.clone(), world.now());
+        let (random, now) = (world.seams.random.clone(), world.now_at(Mock::Gateway));
         let found = call
             .cookie(GATEWAY_COOKIE)
             .and_then(|value| world.gateway.touch(value, now));

@@ -17,8 +17,6 @@ use serde_json::{Value, json};
 
 use crate::{
     Mocks, Shared,
-    error::ControlError,
-    order::Expiry,
     route::{FORWARD, GATEWAY_CALLBACK, GATEWAY_HEALTH, GATEWAY_LOGIN, GATEWAY_LOGOUT, GATEWAY_PROFILE},
     world::GATEWAY_COOKIE,
 };
@@ -63,21 +61,6 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
 
 async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
-}
-
-impl Mocks {
-    /// What the gateway holds of a user's is over.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such user.
-    pub fn expire_at_gateway(&self, user: &str, what: Expiry) -> Result<(), ControlError> {
-        let mut world = self.0.world();
-        world.user(user)?;
-        let now = world.now();
-        world.gateway.expire(user, what, now);
-        Ok(())
-    }
 }
 
 /// The gateway's cookie with this value. Over plain HTTP no browser would send a `Secure` one back.

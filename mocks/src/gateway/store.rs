@@ -142,7 +142,7 @@ impl Gateway {
     }
 
     /// Something of a user's is over.
-    pub(super) fn expire(&mut self, user: &str, what: Expiry, now: Timestamp) {
+    pub(crate) fn expire(&mut self, user: &str, what: Expiry, now: Timestamp) {
         match what {
             Expiry::Access => {
                 if let Some(tokens) = self.tokens.get_mut(user) {

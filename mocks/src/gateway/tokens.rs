@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use url::form_urlencoded::Serializer;
 
 use super::{Behind, store::Tokens};
-use crate::Shared;
+use crate::{Shared, clocks::Mock};
 
 /// What the token endpoint answers, as far as the gateway cares.
 #[derive(Deserialize)]
@@ -63,12 +63,15 @@ pub(super) async fn trade(
         .await
         .ok()??;
     let world = shared.world();
-    let claims = world.access(&shared.keys, &granted.access_token)?;
+    let claims = world.access(shared, &granted.access_token, Mock::Gateway)?;
     let life = SignedDuration::from_secs(granted.expires_in);
     Some(SignedIn {
         user: world.user_of(&claims)?,
         tokens: Tokens {
-            expires: world.now().saturating_add(life).unwrap_or(Timestamp::MAX),
+            expires: world
+                .now_at(Mock::Gateway)
+                .saturating_add(life)
+                .unwrap_or(Timestamp::MAX),
             access: granted.access_token,
             refresh: granted.refresh_token,
             id: granted.id_token,
@@ -87,7 +90,7 @@ pub(super) async fn good(
     let held = || {
         let world = shared.world();
         let tokens = world.gateway.tokens(user).cloned()?;
-        let left = tokens.expires.duration_since(world.now());
+        let left = tokens.expires.duration_since(world.now_at(Mock::Gateway));
         Some((tokens, left))
     };
     let margin = SignedDuration::try_from(shared.config.gateway.refresh_margin).unwrap_or_default();

@@ -15,7 +15,7 @@ use super::{
     project::Project,
     store::Stored,
 };
-use crate::{Shared, config::MocksConfig, observation::Observation, world::World};
+use crate::{Shared, clocks::Mock, config::MocksConfig, observation::Observation, world::World};
 
 /// What is read of an answer to a hook: nobody looks at it.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -53,7 +53,7 @@ impl World {
             uuid: self.seams.random.uuid("gitlab/hook"),
             project: project.0,
             wish,
-            created_at: self.now(),
+            created_at: self.now_at(Mock::Gitlab),
             queue,
         };
         Some(self.gitlab.hooks.add(new, desk.deliver(deliveries)))
@@ -61,7 +61,7 @@ impl World {
 
     /// Queues an event for the hooks of its project that want it.
     pub(super) fn call_hooks(&mut self, event: &Arc<Stored>) {
-        let (project, now) = (event.topic.project, self.now());
+        let (project, now) = (event.topic.project, self.now_at(Mock::Gitlab));
         if self.gitlab.hooks.of(project).next().is_none() {
             return;
         }
@@ -87,7 +87,7 @@ impl World {
         (hook, delivery): (u64, &Delivery),
         (attempt, status): (u32, u16),
     ) -> Option<bool> {
-        let now = self.now();
+        let now = self.now_at(Mock::Gitlab);
         let hook = self.gitlab.hooks.get_mut(hook)?;
         hook.health.learn((200..300).contains(&status), now);
         let goes_on = hook.health.is_called(now);
@@ -131,7 +131,7 @@ impl Desk {
     async fn attempt(&self, delivery: &Delivery, attempt: u32) -> Option<Next> {
         let request = self.with_world(|world| {
             let hook = world.gitlab.hooks.get(self.hook)?;
-            let is_called = hook.health.is_called(world.now());
+            let is_called = hook.health.is_called(world.now_at(Mock::Gitlab));
             is_called
                 .then(|| request(hook, delivery, &world.gitlab.instance.url))
                 .flatten()

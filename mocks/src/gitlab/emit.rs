@@ -6,7 +6,7 @@ use polytab_protocol::topic::Topic;
 use serde_json::Value;
 
 use super::{fault::GitlabFault, hub::Closed, store::Stored};
-use crate::{observation::Observation, route::STREAM, seen::Seen, world::World};
+use crate::{clocks::Mock, observation::Observation, route::STREAM, seen::Seen, world::World};
 
 impl World {
     /// Keeps an event and hands it to its readers and hooks; gives its id.
@@ -18,7 +18,7 @@ impl World {
 
     /// Keeps an event and hands it to its readers.
     pub(super) fn emit_to_streams(&mut self, topic: Topic, payload: &Value) -> Arc<Stored> {
-        let event = self.hub.store.push(topic, payload, self.now());
+        let event = self.hub.store.push(topic, payload, self.now_at(Mock::Gitlab));
         self.tell(&Observation::Emitted {
             topic: topic.to_string(),
             event_id: event.id.clone(),

@@ -3,11 +3,12 @@
 use std::num::NonZeroU32;
 
 use polytab_protocol::topic::{EventType, Topic};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::payload::Maker;
-use crate::{Mocks, error::ControlError, json::lay_over, world::World};
+use crate::{Mocks, clocks::Mock, error::ControlError, json::lay_over, world::World};
 
 /// Events that one order makes at most.
 const MOST: u32 = 1_000;
@@ -19,11 +20,12 @@ const REFS_WITH_HOOKS: u32 = 3;
 /// ```json
 /// { "type": "issue", "payload": { "object_attributes": { "action": "close" } }, "n": 2 }
 /// ```
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventOrder {
     /// What happens.
     #[serde(rename = "type")]
+    #[schemars(schema_with = "event_types")]
     pub event: EventType,
     /// Laid over each full payload (RFC 7396): objects merge, `null` takes away.
     #[serde(default)]
@@ -37,6 +39,11 @@ pub struct EventOrder {
     /// Commits of a push; a few, unless told.
     #[serde(default)]
     pub commits: Option<u64>,
+}
+
+fn event_types(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<_> = EventType::ALL.iter().map(|event| event.as_str()).collect();
+    json_schema!({"type": "string", "enum": words})
 }
 
 fn one() -> NonZeroU32 {
@@ -87,7 +94,7 @@ impl World {
         let member = members.find(|(_, (_, user))| user.spec.projects.contains(&project));
         let maker = Maker {
             random: &self.seams.random,
-            now: self.now(),
+            now: self.now_at(Mock::Gitlab),
             topic,
             at: &self.gitlab.instance,
             number,

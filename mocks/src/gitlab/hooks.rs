@@ -11,7 +11,7 @@ use axum::{
 use serde_json::{Map, Value};
 
 use super::{api, hook::Wish, message, paging::page};
-use crate::{Shared, call::Call};
+use crate::{Shared, call::Call, clocks::Mock};
 
 type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>);
 
@@ -21,7 +21,7 @@ pub(super) async fn list((State(shared), Extension(call)): Asked, Path(project):
     match api::access(&world, &shared, (&call, &project)) {
         Ok((_, project)) => {
             let hooks = world.gitlab.hooks.of(project.0);
-            let items: Vec<_> = hooks.map(|hook| hook.shown(world.now())).collect();
+            let items: Vec<_> = hooks.map(|hook| hook.shown(world.now_at(Mock::Gitlab))).collect();
             page(&call, &items)
         }
         Err(refusal) => *refusal,
@@ -39,7 +39,7 @@ pub(super) async fn add((State(shared), Extension(call)): Asked, Path(project): 
         Ok(wish) => wish,
         Err((status, body)) => return (status, Json(body)).into_response(),
     };
-    let now = world.now();
+    let now = world.now_at(Mock::Gitlab);
     match world.add_hook(&shared, project, wish) {
         Some(hook) => (StatusCode::CREATED, Json(hook.shown(now))).into_response(),
         None => message(
@@ -61,7 +61,7 @@ pub(super) async fn one(
     };
     let hook = hook.parse().ok().and_then(|id| world.gitlab.hooks.get(id));
     match hook.filter(|hook| hook.project == project.0) {
-        Some(hook) => Json(hook.shown(world.now())).into_response(),
+        Some(hook) => Json(hook.shown(world.now_at(Mock::Gitlab))).into_response(),
         None => message(StatusCode::NOT_FOUND, "404 Not found"),
     }
 }

@@ -37,6 +37,7 @@ use self::{
 use crate::{
     Shared,
     call::Call,
+    clocks::Mock,
     config::MocksConfig,
     route::{EVENTS, HOOKS, ISSUES, MERGE_REQUESTS, PIPELINES, PROJECT, STREAM, TOKENS, USER, VERSION},
     shelf::Shelf,
@@ -124,7 +125,7 @@ pub(crate) fn caller(world: &World, shared: &Shared, call: &Call) -> Option<Call
         call.query("access_token"),
         call.query("private_token"),
     ];
-    let claims = world.access(&shared.keys, sent.into_iter().flatten().next()?)?;
+    let claims = world.access(shared, sent.into_iter().flatten().next()?, Mock::Gitlab)?;
     let token = claims.text("jti").to_owned();
     let user = world.user_of(&claims)?;
     world

@@ -9,19 +9,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::{Timestamp, fmt::serde::unsigned_duration::friendly::compact as text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::caller;
-use crate::{Shared, call::Call};
+use crate::{Shared, call::Call, clocks::Mock};
 
 /// How often the REST API may be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     /// Calls of one user within a window; strangers count as one.
     pub requests: u32,
     /// Length of a window; at least a second counts.
     #[serde(with = "text::required")]
+    #[schemars(with = "String")]
     pub per: Duration,
 }
 
@@ -54,6 +56,10 @@ impl Limiter {
         }
     }
 
+    pub(crate) fn limit(&self) -> Option<RateLimit> {
+        self.limit
+    }
+
     /// Counts a call, if there is a limit.
     fn count(&mut self, user: Option<String>, now: Timestamp) -> Option<Told> {
         let limit = self.limit?;
@@ -80,7 +86,7 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request, ne
     let told = request.extensions().get::<Arc<Call>>().and_then(|call| {
         let mut world = shared.world();
         let user = caller(&world, &shared, call).map(|caller| caller.user);
-        let now = world.now();
+        let now = world.now_at(Mock::Gitlab);
         world.gitlab.limiter.count(user, now)
     });
     let Some(told) = told else {

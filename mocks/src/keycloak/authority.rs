@@ -7,6 +7,7 @@ use polytab_seams::random::Random;
 
 use crate::{
     Shared,
+    clocks::Mock,
     config::MocksConfig,
     keycloak::{
         fault::KeycloakFault,
@@ -97,7 +98,7 @@ pub(crate) struct Authority<'a> {
 impl World {
     /// The realm of that name. There are no others than those it was made with.
     pub(crate) fn authority<'a>(&'a mut self, shared: &'a Shared, realm: &str) -> Option<Authority<'a>> {
-        let now = self.keycloak_now();
+        let now = self.now_at(Mock::Keycloak);
         Some(Authority {
             realm: self.realms.get_mut(realm)?,
             users: &mut self.users,
@@ -112,17 +113,12 @@ impl World {
         })
     }
 
-    /// Keycloak's time: it may be ahead of the others', or behind.
-    pub(crate) fn keycloak_now(&self) -> Timestamp {
-        let skewed = self.now().saturating_add(self.keycloak_skew);
-        skewed.unwrap_or(Timestamp::MAX)
-    }
-
-    /// The claims of an access token of the main realm that its signature and times let pass. Sessions are not looked at.
-    pub(crate) fn access(&self, keys: &Keys, token: &str) -> Option<Claims> {
+    /// The claims of an access token of the main realm that its signature lets pass, and its times by this mock's
+    /// clock. Sessions are not looked at.
+    pub(crate) fn access(&self, shared: &Shared, token: &str, mock: Mock) -> Option<Claims> {
         let realm = self.realms.get(&self.main_realm)?;
-        let claims = realm.access(keys, token)?;
-        (!claims.is_expired(self.now())).then_some(claims)
+        let claims = realm.access(&shared.keys, token)?;
+        (!claims.is_expired(self.now_at(mock))).then_some(claims)
     }
 
     /// The user that a token is about.

@@ -46,6 +46,20 @@ impl Random {
         })
     }
 
+    /// What the streams depend on; none when they are the operating system's.
+    pub fn seed(&self) -> Option<u64> {
+        match &self.0 {
+            Source::System => None,
+            Source::Seeded { seed, .. } => Some(*seed),
+        }
+    }
+
+    /// The same streams, from their beginning.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        self.seed().map_or_else(Self::system, Self::seeded)
+    }
+
     /// Fills `bytes` from the stream of this purpose (`user/ada/jitter`).
     ///
     /// Purposes are kept for the life of a seeded source; they must come from a scenario's names, not from input.
@@ -142,6 +156,15 @@ mod tests {
         assert_ne!(random.uuid("a"), random.uuid("b"));
         assert_ne!(Random::seeded(7).uuid("a"), Random::seeded(8).uuid("a"));
         assert_ne!(Random::system().uuid("a"), Random::system().uuid("a"));
+    }
+
+    #[test]
+    fn streams_can_begin_anew() {
+        let random = Random::seeded(7);
+        let first = random.token("a");
+
+        assert_eq!((random.anew().token("a"), random.seed()), (first, Some(7)));
+        assert_eq!(Random::system().anew().seed(), None);
     }
 
     #[test]

@@ -109,7 +109,7 @@ enum Command {
     Mock(Box<mock::MockArguments>),
     /// List, review, accept or reject snapshots
     Snapshot(snapshot::SnapshotArguments),
-    /// Print the JSON Schema of a file format, for editors
+    /// Print the JSON Schema of a file format, for editors, or the OpenAPI document of the mocks' control API
     Schema {
         /// Which format.
         what: Format,
@@ -134,6 +134,8 @@ enum Format {
     Scenario,
     /// Settings of the mocks: `polytab mock --file`
     Mocks,
+    /// The mocks' control API, as an OpenAPI document
+    Control,
 }
 
 /// Runs the command line of this process.
@@ -169,10 +171,14 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(*arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
-        Command::Schema { what } => say(&serde_json::to_string_pretty(&match what {
-            Format::Scenario => crate::scenario::schema::scenario(),
-            Format::Mocks => crate::scenario::schema::mocks(),
-        })?),
+        Command::Schema { what } => {
+            let schema = match what {
+                Format::Scenario => crate::scenario::schema::scenario(),
+                Format::Mocks => crate::scenario::schema::mocks(),
+                Format::Control => polytab_mocks::control::document(),
+            };
+            say(&serde_json::to_string_pretty(&schema)?)
+        }
         Command::Explain { what } => explain::explain(what.as_deref()),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
