@@ -379,7 +379,7 @@ fn what_was_once_wrong_stays_right() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn every_token_is_as_good_as_the_model_says(events in prop::collection::vec(event(), 0..40)) {

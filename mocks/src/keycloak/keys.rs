@@ -8,26 +8,24 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::rsa::SigningKey;
-
 /// The public halves, in order, and behind them the encryption key.
 const JWKS: &str = include_str!("../../keys/jwks.json");
 /// The private halves, each with its public half as the realm's document shows it.
-const PAIRS: [(&str, &str); 4] = [
+const PAIRS: [(&[u8], &str); 4] = [
     (
-        include_str!("../../keys/sig-1.txt"),
+        include_bytes!("../../keys/sig-1.pem"),
         include_str!("../../keys/spki-1.txt"),
     ),
     (
-        include_str!("../../keys/sig-2.txt"),
+        include_bytes!("../../keys/sig-2.pem"),
         include_str!("../../keys/spki-2.txt"),
     ),
     (
-        include_str!("../../keys/sig-3.txt"),
+        include_bytes!("../../keys/sig-3.pem"),
         include_str!("../../keys/spki-3.txt"),
     ),
     (
-        include_str!("../../keys/sig-4.txt"),
+        include_bytes!("../../keys/sig-4.pem"),
         include_str!("../../keys/spki-4.txt"),
     ),
 ];
@@ -45,7 +43,7 @@ pub(crate) struct Keys {
 }
 
 struct Pair {
-    private: SigningKey,
+    private: EncodingKey,
     public: DecodingKey,
     jwk: Value,
     spki: &'static str,
@@ -154,12 +152,12 @@ impl Ring {
 impl Keys {
     pub(crate) fn new() -> Self {
         let jwks: Value = serde_json::from_str(JWKS).expect("the key set in the repository is one");
-        let pair = |(index, (primes, spki)): (usize, &(&str, &'static str))| {
+        let pair = |(index, (pem, spki)): (usize, &(&[u8], &'static str))| {
             let jwk = jwks["keys"][index].clone();
             let of = |name: &str| jwk[name].as_str().unwrap_or("").to_owned();
             let public = DecodingKey::from_rsa_components(&of("n"), &of("e"));
             Pair {
-                private: SigningKey::from_primes(primes).expect("the key in the repository is one"),
+                private: EncodingKey::from_rsa_pem(pem).expect("the key in the repository is one"),
                 public: public.expect("its public half is one"),
                 spki,
                 jwk,
@@ -206,16 +204,7 @@ impl Keys {
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(kid.to_owned());
         let private = &self.pairs[ring.signer().pair].private;
-        let part = |json: serde_json::Result<Vec<u8>>| {
-            URL_SAFE_NO_PAD.encode(json.expect("names and values of JSON are JSON"))
-        };
-        let signed = format!(
-            "{}.{}",
-            part(serde_json::to_vec(&header)),
-            part(serde_json::to_vec(claims))
-        );
-        let signature = URL_SAFE_NO_PAD.encode(private.sign(signed.as_bytes()));
-        format!("{signed}.{signature}")
+        encode(&header, claims, private).expect("an RSA key signs any JSON")
     }
 
     /// Signs a token that only we can verify.

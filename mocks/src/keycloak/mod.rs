@@ -13,7 +13,6 @@ pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logout;
 mod rotation;
-mod rsa;
 pub(crate) mod session;
 mod token;
 
