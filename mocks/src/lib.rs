@@ -128,6 +128,11 @@ impl Mocks {
         })))
     }
 
+    /// Name of the realm that users are in unless told.
+    pub fn main_realm(&self) -> &str {
+        &self.0.config.realm
+    }
+
     /// Keycloak.
     pub fn keycloak(&self) -> Router {
         self.0.service(Service::Keycloak, keycloak::router(&self.0))

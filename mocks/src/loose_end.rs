@@ -30,7 +30,7 @@ impl fmt::Display for LooseEnd {
                     fault.order.action
                 )
             }
-            Self::Stub(stub) => write!(f, "stub {} took no request", stub.id),
+            Self::Stub(stub) => write!(f, "the stub for `{}` took no request", stub.stub),
             Self::Unmatched(call) => {
                 write!(
                     f,

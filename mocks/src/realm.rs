@@ -1,6 +1,6 @@
 //! What can be set of a Keycloak realm and its clients, in the words of Keycloak's own representations.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,12 @@ impl Default for RealmSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SomeSettings(#[schemars(with = "RealmSettings")] Map<String, Value>);
+
+impl fmt::Display for SomeSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Value::from(self.0.clone()).to_string())
+    }
+}
 
 impl SomeSettings {
     /// All settings, as a document has them.

@@ -31,7 +31,7 @@ use crate::{
     route::{Selector, nearest},
     secret::Secrets,
     state::Part,
-    stub::Stubs,
+    stub::list::Stubs,
     users::Users,
 };
 

@@ -129,7 +129,7 @@ impl Reader {
 
     /// What the next bytes hold; none at the end. The frames of the transfer are lines that no field begins.
     async fn items(&mut self) -> Option<Vec<Item>> {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         let length = timeout(PATIENCE, self.stream.read(&mut bytes)).await.unwrap();
         let length = length.ok().filter(|length| *length > 0)?;
         Some(self.decoder.push(&bytes[..length]).unwrap())

@@ -144,11 +144,11 @@ async fn faults_and_holds_meet_stubs_as_they_meet_routes() {
 
     let refused = ask(mocks.backend(), path).await;
     mocks.hold(hold).unwrap();
-    let held = ask(mocks.backend(), path);
-    tokio::pin!(held);
-    let before = tokio::time::timeout(Duration::from_secs(60), &mut held).await;
+    let waiting = ask(mocks.backend(), path);
+    tokio::pin!(waiting);
+    let before = tokio::time::timeout(Duration::from_mins(1), &mut waiting).await;
     let released = mocks.release("backend.stub").unwrap();
-    let answer = held.await;
+    let answer = waiting.await;
 
     assert_eq!(refused.0, 503);
     assert!(before.is_err());

@@ -29,6 +29,7 @@ pub(super) async fn show(State(mocks): State<Mocks>) -> Html<String> {
         sessions(&world),
         streams(&world),
         faults(&world),
+        stubs(&world),
         unmatched(&world),
         calls(&world),
     ];
@@ -153,6 +154,19 @@ fn faults(world: &World) -> String {
         ]
     });
     table("Faults", &["id", "route", "user", "what", "times"], rows)
+}
+
+fn stubs(world: &World) -> String {
+    let held = world.stubs.list();
+    let rows = held.iter().map(|held| {
+        vec![
+            held.id.to_string(),
+            held.stub.to_string(),
+            held.stub.answer.status.to_string(),
+            held.taken.to_string(),
+        ]
+    });
+    table("Stubs", &["id", "request", "status", "taken"], rows)
 }
 
 fn unmatched(world: &World) -> String {

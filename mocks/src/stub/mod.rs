@@ -2,21 +2,19 @@
 //! none can say, `matching` which requests one takes, `overlay` when it is asked.
 
 mod check;
-mod list;
+pub(crate) mod list;
 mod matching;
 pub(crate) mod overlay;
-mod owner;
+pub mod owner;
 mod relay;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact as text;
+use jiff::{SignedDuration, fmt::serde::unsigned_duration::friendly::compact as text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
 
-pub(crate) use self::list::Stubs;
-pub use self::owner::Owners;
 use crate::route::{BACKEND_STUB, GATEWAY_STUB, GITLAB_STUB, KEYCLOAK_STUB};
 
 /// The priority of a stub that names none, which is that of the wiremock crate.
@@ -162,8 +160,13 @@ fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::
 }
 
 fn delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    text::optional::deserialize(deserializer)
-        .map_err(|error| D::Error::custom(format!("{error}; durations look like `250ms`, `5s` or `1m30s`")))
+    let text = String::deserialize(deserializer)?;
+    let read = text.parse::<SignedDuration>().ok();
+    let delay = read.and_then(|delay| Duration::try_from(delay).ok());
+    delay.map(Some).ok_or_else(|| {
+        let mend = "durations look like `250ms`, `5s` or `1m30s`";
+        D::Error::custom(format!("`{text}` is no duration; {mend}"))
+    })
 }
 
 /// The request that it is for, in one line: `backend GET /api/data/version`.

@@ -14,7 +14,11 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::{
-    HeldStub, Owners, Service, Stub, UnusedStub, check::Fit, matching, matching::Asked, relay::Relay,
+    HeldStub, Service, Stub, UnusedStub,
+    check::Fit,
+    matching::{self, Asked},
+    owner::Owners,
+    relay::Relay,
 };
 use crate::{
     Mocks, Shared,
@@ -32,14 +36,14 @@ pub(crate) enum Overlay {
     /// This process, on any clock.
     InProcess,
     /// A wiremock server, on the real clock.
-    Wiremock(Relay),
+    Wiremock(Box<Relay>),
 }
 
 impl Overlay {
     pub(crate) fn new(config: &MocksConfig) -> Self {
         match config.stub_server {
             StubServer::InProcess => Self::InProcess,
-            StubServer::Wiremock => Self::Wiremock(Relay::new(config)),
+            StubServer::Wiremock => Self::Wiremock(Box::new(Relay::new(config))),
         }
     }
 

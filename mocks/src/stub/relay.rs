@@ -62,7 +62,7 @@ pub(crate) struct Relay {
 #[derive(Debug)]
 struct Mounted {
     server: MockServer,
-    /// Which stubs: see [`super::Stubs`].
+    /// Which stubs: see [`super::list::Stubs`].
     version: u64,
     asked: AtomicU64,
 }

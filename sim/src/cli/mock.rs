@@ -11,7 +11,7 @@ use polytab_mocks::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, check::show, complain, plan::MessageFormat, tell};
-use crate::scenario::document;
+use crate::scenario::{document, stubs};
 
 /// Which mocks listen, and where.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub(super) struct MockArguments {
     /// End with exit code 1 when a fault or stub was met by no call, or a request was taken by no mock
     #[arg(long, env = "POLYTAB_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
+    /// A file of stubs (YAML or JSON): answers to requests that no route owns; may be repeated
+    #[arg(long, value_name = "FILE", env = "POLYTAB_MOCK_STUBS", value_delimiter = ',')]
+    stubs: Vec<PathBuf>,
     #[command(flatten)]
     shared: SharedArguments,
 }
@@ -64,6 +67,14 @@ pub(super) fn mock(arguments: MockArguments) -> anyhow::Result<Exit> {
         Ok(settings) => asked.or(settings),
         Err(exit) => return Ok(exit),
     };
+    let mut all = Vec::new();
+    for path in &arguments.stubs {
+        let (stubs, loaded) = stubs::load(path);
+        if !loaded.problems.is_empty() {
+            return Ok(show(&loaded.problems, 1));
+        }
+        all.extend(stubs);
+    }
     runtime()?.block_on(async {
         let mocks = match Standalone::bind(&settings).await {
             Ok(mocks) => mocks,
@@ -77,6 +88,7 @@ pub(super) fn mock(arguments: MockArguments) -> anyhow::Result<Exit> {
             tell(&format!("note: {note}"));
         }
         let handle = mocks.mocks().clone();
+        handle.put_stubs(all)?;
         let asked = super::serve::asked_to_stop()?;
         writeln!(std::io::stdout(), "{line}")?;
         let stop = CancellationToken::new();

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use polytab_mocks::{
+    backend::plan::{LaunchOrder, PlanOrder, SessionOrder},
+    clocks::ClockOrder,
+    control::keycloak::Rotation,
+    gitlab::generate::EventOrder,
     order::{Change, EndHow, FaultOrder, HoldOrder},
+    realm::SomeSettings,
     seen::CallMatch,
     time::Time,
 };
@@ -18,7 +23,7 @@ use crate::{
     events::Kind,
     pattern::fill::fill,
     scenario::{
-        order::{Emit, Expire, Fault, Hold, Login, Logout, LogoutVia, RouteRef, Set},
+        order::{BackendSession, Emit, Expire, Fault, Hold, Login, Logout, LogoutVia, RouteRef, Set},
         people::DEFAULT_BROWSER,
         step::Restart,
     },
@@ -112,6 +117,57 @@ fn words(change: &Change) -> String {
     format!("{whose}{}", parts.join(", "))
 }
 
+pub(super) fn launch(stage: &Stage, order: &LaunchOrder, place: &Place) -> Outcome {
+    let what = format!("{}: backend session {} is launched", order.user, order.name);
+    ordered(stage, place, (what, stage.site().mocks.launch(order)))
+}
+
+pub(super) fn plan(stage: &Stage, order: &PlanOrder, place: &Place) -> Outcome {
+    let what = format!(
+        "{}: backend sessions are launched: {:?}",
+        order.user, order.preset
+    );
+    ordered(stage, place, (what, stage.site().mocks.plan(order)))
+}
+
+pub(super) fn backend_session(stage: &Stage, step: &BackendSession, place: &Place) -> Outcome {
+    let order = SessionOrder {
+        user: step.user.clone(),
+        message: step.message.clone(),
+    };
+    let what = format!("backend session {}: {:?}", step.name, step.verb);
+    let done = stage.site().mocks.order_session(&step.name, step.verb, &order);
+    ordered(stage, place, (what, done))
+}
+
+pub(super) fn clock(stage: &Stage, order: ClockOrder, place: &Place) -> Outcome {
+    let what = format!("clock of {:?}: {:?}", order.mock, order.turn);
+    ordered(stage, place, (what, stage.site().mocks.turn_clocks(order)))
+}
+
+pub(super) fn realm(stage: &Stage, settings: &SomeSettings, place: &Place) -> Outcome {
+    let mocks = &stage.site().mocks;
+    let done = mocks.set_realm(mocks.main_realm(), settings);
+    ordered(stage, place, (format!("realm: {settings}"), done))
+}
+
+pub(super) fn rotate_keys(stage: &Stage, rotation: Rotation, place: &Place) -> Outcome {
+    let mocks = &stage.site().mocks;
+    let done = mocks.rotate_keys(mocks.main_realm(), rotation);
+    ordered(stage, place, ("keys rotated".to_owned(), done))
+}
+
+/// Puts an order on record that was carried out.
+fn ordered<T>(
+    stage: &Stage,
+    place: &Place,
+    (what, done): (String, Result<T, impl std::fmt::Display>),
+) -> Outcome {
+    done.map_err(|error| Stage::wrong(place, error))?;
+    stage.record(Kind::WorldChanged { what });
+    Ok(Flow::On)
+}
+
 pub(super) fn emit(stage: &Stage, step: &Emit, place: &Place) -> Outcome {
     let bindings = stage.site().recorder.judge(|record| record.bindings.clone());
     let filled = |value| {
@@ -124,8 +180,17 @@ pub(super) fn emit(stage: &Stage, step: &Emit, place: &Place) -> Outcome {
         .unwrap_or("")
         .parse()
         .map_err(|error| Stage::wrong(place, format!("`{topic}` is no topic: {error}")))?;
-    let payload = filled(&step.json)?;
-    stage.site().mocks.emit(topic, &payload);
+    let mocks = &stage.site().mocks;
+    match &step.json {
+        Some(payload) => {
+            mocks.emit(topic, &filled(payload)?);
+        }
+        None => {
+            mocks
+                .generate(topic.project, &EventOrder::new(topic.event))
+                .map_err(|error| Stage::wrong(place, error))?;
+        }
+    }
     Ok(Flow::On)
 }
 

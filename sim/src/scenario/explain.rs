@@ -79,6 +79,10 @@ pub enum Code {
     BadFault,
     /// A topic that cannot be.
     BadTopic,
+    /// A stub that could take no request, or whose answer cannot be.
+    BadStub,
+    /// A stub for a path that a route of the mocks owns.
+    OwnedPath,
 }
 
 /// What a code means.
@@ -226,7 +230,7 @@ pub const CODES: &[Explanation] = &[
         code: Code::BadInclude,
         name: "bad-include",
         title: "an include that cannot be resolved",
-        text: "`include: file` takes the steps of another file; the path starts at the folder of the including file. Included files may include others, at most 16 deep, and never themselves. An included file is a list of steps, or a map with `steps`.",
+        text: "`include: file` takes the steps of another file; the path starts at the folder of the including file. Included files may include others, at most 16 deep, and never themselves. An included file is a list of steps, or a map with `steps`. `stubs: [{ file: stubs.yaml }]` likewise names a file that is a list of stubs, or a map with `stubs`.",
     },
     Explanation {
         code: Code::UndeclaredTab,
@@ -335,6 +339,18 @@ pub const CODES: &[Explanation] = &[
         name: "bad-topic",
         title: "a topic that cannot be",
         text: "Topics have the form `/project/<id>/<eventType>`, with one of the event types push, tag_push, issue, note, merge_request, pipeline, job, release, deployment.",
+    },
+    Explanation {
+        code: Code::BadStub,
+        name: "bad-stub",
+        title: "a stub that could not answer",
+        text: "A stub's `request` must be one that can be: `path` begins with `/`, has no query, and is spelled as requests spell it (`/a%20b`); `path_regex` is a regular expression, instead of `path`. Its `answer` must be one that HTTP allows: a status from 200 to 599, `json` or `text` or neither, no body with 204, 205 and 304, no headers of the connection, a `delay` of an hour at most. `times` begins at 1, `priority` is 1 to 255.",
+    },
+    Explanation {
+        code: Code::OwnedPath,
+        name: "owned-path",
+        title: "a stub for a path that a route of the mocks answers",
+        text: "Stubs answer only what no route of the mocks owns (`GET /routes` of the control API lists them), whatever the verb: one for such a path would never answer. To have a route itself answer otherwise, change the world with `set` or order a `fault`. What the gateway passes on to the backend is for a stub of the `backend`.",
     },
 ];
 

@@ -42,6 +42,8 @@ struct Fragment {
     _waive: Option<IgnoredAny>,
     #[serde(default, rename = "server")]
     _server: Option<IgnoredAny>,
+    #[serde(default, rename = "stubs")]
+    _stubs: Option<IgnoredAny>,
 }
 
 /// Gives each `include` its steps.

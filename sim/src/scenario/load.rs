@@ -20,7 +20,7 @@ use super::{
     node::{Data, Node},
     problem::{Problem, shown},
     source::Source,
-    yaml,
+    stubs, yaml,
 };
 
 /// How deep includes may nest, and how many one scenario may have: each may include several.
@@ -117,6 +117,8 @@ pub(super) struct Unit {
     pub(super) root: Node,
     /// By the place of the path that names it.
     pub(super) includes: BTreeMap<usize, Unit>,
+    /// Likewise, files of stubs.
+    pub(super) stub_files: BTreeMap<usize, Unit>,
 }
 
 impl Unit {
@@ -172,6 +174,7 @@ impl Assembly {
         let file: Option<File> = decode(&source, &unit.root, &mut found);
         let file = file.map(|mut file| {
             include::attach(&mut file.steps, &unit, &mut found);
+            stubs::attach(&mut file.stubs, &unit, &mut found);
             file
         });
         self.append(found);
@@ -245,6 +248,7 @@ impl Assembly {
             source: Arc::clone(source),
             root,
             includes: BTreeMap::new(),
+            stub_files: BTreeMap::new(),
         };
         let mut paths = Vec::new();
         each(unit.steps(), &mut |name, value| {
@@ -262,6 +266,18 @@ impl Assembly {
                 unit.includes.insert(at.start, included);
             }
         }
+        // An included scenario lends only its steps.
+        let is_scenario = stack.len() == 1;
+        for (at, path) in stubs::named_files(&unit.root).into_iter().filter(|_| is_scenario) {
+            let site = Site {
+                source,
+                at: at.clone(),
+                stack,
+            };
+            if let Some(read) = self.include(&site, &path, &bindings) {
+                unit.stub_files.insert(at.start, read);
+            }
+        }
         Some((unit, bindings))
     }
 
@@ -274,7 +290,7 @@ impl Assembly {
         let canonical = canonical(&full);
         let problem = if Path::new(path).is_absolute() {
             Some(
-                bad("the path of an `include` starts at the folder of the file it stands in".to_owned())
+                bad("this path starts at the folder of the file it stands in".to_owned())
                     .help("write it relative, without a `/` in front"),
             )
         } else if site.stack.contains(&canonical) {
@@ -367,12 +383,19 @@ fn each(steps: &Node, see: &mut dyn FnMut(&str, &Node)) {
 /// Reports every name that is used before it is bound.
 fn bound(unit: &Unit, bindings: &Bindings, problems: &mut Vec<Problem>) {
     let mut walk = Walk::new(bindings, problems);
+    // Stubs are there before any step captures a value.
+    if let Some(stubs) = unit.root.get("stubs") {
+        walk.beside(&unit.source, stubs);
+    }
+    for file in unit.stub_files.values() {
+        walk.beside(&file.source, &file.root);
+    }
     ahead(unit, &mut walk);
     in_order(unit, &mut walk);
     let beside = unit.root.pairs().iter();
-    for pair in beside
-        .filter(|pair| !["steps", "vars", "matrix", "note", "name", "tags"].contains(&pair.key.as_str()))
-    {
+    for pair in beside.filter(|pair| {
+        !["steps", "stubs", "vars", "matrix", "note", "name", "tags"].contains(&pair.key.as_str())
+    }) {
         walk.beside(&unit.source, &pair.value);
     }
 }

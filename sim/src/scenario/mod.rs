@@ -22,6 +22,7 @@ mod scalar;
 pub mod schema;
 pub mod source;
 pub mod step;
+pub mod stubs;
 pub mod text;
 pub mod window;
 mod yaml;

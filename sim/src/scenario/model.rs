@@ -17,6 +17,7 @@ use super::{
     people::{Client, Tab, User},
     source::Source,
     step::Step,
+    stubs::StubItem,
 };
 use crate::{judge::rule::Rule, pattern::Pattern};
 
@@ -58,9 +59,13 @@ pub struct File {
     #[serde(default)]
     #[schemars(schema_with = "super::schema::waive")]
     pub waive: BTreeMap<Rule, String>,
-    /// Settings of the reference server for this scenario, as in its configuration file.
+    /// Settings of the reference server for this scenario, as in its configuration file. A path as `backend_url`,
+    /// `gitlab_url` or `oidc_issuer` stands for that place on the mock.
     #[serde(default)]
     pub server: BTreeMap<String, Value>,
+    /// Answers to requests that no route of the mocks owns, in the order in which they are tried.
+    #[serde(default)]
+    pub stubs: Vec<Located<StubItem>>,
     /// What happens, in order.
     pub steps: Vec<Located<Step>>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use polytab_mocks::{
     fault::{action::FaultAction, when::When},
+    order::Verb,
     shape::Either,
 };
 use schemars::JsonSchema;
@@ -34,6 +35,23 @@ pub struct Set {
     pub refresh: Option<Refresh>,
 }
 
+/// `backend_session: { name: my-session, do: hibernate }`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendSession {
+    /// What it is called.
+    pub name: String,
+    /// What happens to it.
+    #[serde(rename = "do")]
+    pub verb: Verb,
+    /// Whose it is; need not be told while only one user has one of that name.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Why it fails.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
 /// An event that a service pushes.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,8 +60,9 @@ pub struct Emit {
     pub service: Service,
     /// The topic, as `/project/42/issue`.
     pub topic: String,
-    /// The payload.
-    pub json: Value,
+    /// The payload, as it is; a full one, as GitLab makes it, unless told.
+    #[serde(default)]
+    pub json: Option<Value>,
 }
 
 /// A service that pushes events.

@@ -2,7 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use polytab_mocks::shape::Either;
+use polytab_mocks::{
+    backend::plan::{LaunchOrder, PlanOrder},
+    clocks::ClockOrder,
+    control::keycloak::Rotation,
+    realm::SomeSettings,
+    shape::Either,
+};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
@@ -13,7 +19,7 @@ use serde_json::Value;
 use super::{
     claim::{Calls, Expect, Wait},
     located::Located,
-    order::{Emit, Expire, Fault, Hold, Login, Logout, RouteRef, Set},
+    order::{BackendSession, Emit, Expire, Fault, Hold, Login, Logout, RouteRef, Set},
     source::Source,
     window::{Span, Window},
 };
@@ -163,6 +169,18 @@ pub enum Step {
     Set(Set),
     /// A service pushes an event.
     Emit(Emit),
+    /// A backend session is launched, which then goes its own way.
+    Launch(LaunchOrder),
+    /// Backend sessions that have something in common are launched.
+    Plan(PlanOrder),
+    /// Something happens to a backend session.
+    BackendSession(BackendSession),
+    /// A service's clock shows another time.
+    Clock(ClockOrder),
+    /// Settings of the identity provider change; those that are not named stay.
+    Realm(SomeSettings),
+    /// The identity provider signs with the next key.
+    RotateKeys(Rotation),
     /// A route misbehaves.
     Fault(Fault),
     /// A route behaves again.

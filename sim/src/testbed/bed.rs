@@ -118,9 +118,24 @@ impl Bed {
         if let Some(server) = bed.server.lock().await.as_mut() {
             server.start(None).await?;
         }
+        bed.stubs()?;
         bed.people().await?;
         bed.site.recorder.start();
         Ok(bed)
+    }
+
+    /// Gives the mocks the scenario's stubs, before anybody may ask for what they answer.
+    fn stubs(&self) -> Result<(), RunError> {
+        let items = &self.scenario.file.stubs;
+        let Some(first) = items.first() else {
+            return Ok(());
+        };
+        let stubs = items.iter().flat_map(|item| item.value.stubs()).cloned();
+        let put = self.site.mocks.put_stubs(stubs.collect());
+        put.map(drop).map_err(|error| RunError::Step {
+            line: self.scenario.source.line_column(first.at.start).0,
+            problem: error.to_string(),
+        })
     }
 
     /// Puts the users into the world and signs each of their browsers in.

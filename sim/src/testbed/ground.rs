@@ -173,6 +173,20 @@ fn settings(scenario: &Scenario, hosts: &MockHosts, ws_url: &Url) -> BTreeMap<St
         ("backend_url".to_owned(), at(&hosts.urls.backend, "/api")),
         ("gitlab_url".to_owned(), at(&hosts.urls.gitlab, "")),
     ]);
-    settings.extend(scenario.file.server.clone());
+    for (key, value) in &scenario.file.server {
+        let own = match (key.as_str(), value.as_str()) {
+            ("oidc_issuer", Some(path)) => on_mock(&hosts.urls.keycloak, path),
+            ("backend_url", Some(path)) => on_mock(&hosts.urls.backend, path),
+            ("gitlab_url", Some(path)) => on_mock(&hosts.urls.gitlab, path),
+            _ => None,
+        };
+        settings.insert(key.clone(), own.unwrap_or_else(|| value.clone()));
+    }
     settings
+}
+
+/// A path stands for that place on the mock, whose address no scenario knows.
+fn on_mock(mock: &Url, path: &str) -> Option<Value> {
+    let at = format!("{}{path}", mock.as_str().trim_end_matches('/'));
+    path.starts_with('/').then(|| json!(at))
 }

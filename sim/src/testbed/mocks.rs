@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use polytab_mocks::{Mocks, config::MocksConfig, observation::Observation};
+use polytab_mocks::{
+    Mocks,
+    config::{MocksConfig, StubServer},
+    observation::Observation,
+};
 use polytab_seams::{
     Seams,
     clock::Clock,
@@ -100,7 +104,11 @@ impl MockHosts {
             gitlab: url(&listeners[2]),
         };
         let clock = seams.clock.clone();
-        let mocks = Mocks::new(config(&urls, facts), seams);
+        let config = MocksConfig {
+            stub_server: StubServer::Wiremock,
+            ..config(&urls, facts)
+        };
+        let mocks = Mocks::new(config, seams);
         let routers = [mocks.keycloak(), mocks.backend(), mocks.gitlab(), mocks.control()];
         let mut tasks = JoinSet::new();
         for (listener, router) in listeners.into_iter().zip(routers) {

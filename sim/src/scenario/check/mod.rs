@@ -17,6 +17,7 @@ use super::{
     people::{Client, DEFAULT_BROWSER},
     problem::{Problem, shown},
     source::Source,
+    stubs,
 };
 use crate::suggest::choice;
 
@@ -48,6 +49,8 @@ pub(super) fn scenario(scenario: &Scenario, root: &Node, routes: &[&str]) -> Vec
     };
     checker.head(root);
     checker.steps(&scenario.file.steps);
+    let stubs = stubs::check(&scenario.file.stubs, &scenario.source);
+    checker.problems.extend(stubs);
     checker.problems
 }
 
@@ -63,6 +66,8 @@ pub(super) fn stands_alone(code: Code) -> bool {
             | Code::BadValue
             | Code::DuplicateName
             | Code::ExclusiveKeys
+            | Code::BadStub
+            | Code::OwnedPath
     )
 }
 

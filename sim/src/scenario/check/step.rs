@@ -50,6 +50,12 @@ impl Checker<'_> {
             Step::Advance(_) | Step::Restart(_) => self.time_passes(),
             Step::Note(_) => {}
             Step::Set(_)
+            | Step::Launch(_)
+            | Step::Plan(_)
+            | Step::BackendSession(_)
+            | Step::Clock(_)
+            | Step::Realm(_)
+            | Step::RotateKeys(_)
             | Step::Emit(_)
             | Step::Fault(_)
             | Step::Heal(_)
@@ -69,6 +75,12 @@ impl Checker<'_> {
             self.set(at, set);
         } else if let Step::Emit(emit) = step {
             self.emit(at, emit);
+        } else if let Step::Launch(order) = step {
+            self.some_user(at, Some(&order.user));
+        } else if let Step::Plan(order) = step {
+            self.some_user(at, Some(&order.user));
+        } else if let Step::BackendSession(order) = step {
+            self.some_user(at, order.user.as_deref());
         } else if let Step::Fault(fault) = step {
             self.fault(at, fault);
         } else if let Step::Heal(route) | Step::Release(route) = step {
