@@ -60,7 +60,7 @@ async fn of_many_calls_the_newest_are_kept_and_of_all_else_no_more_than_fits() {
         assert_eq!(token(&mocks, &sign_in).await.status, 200);
     }
 
-    let calls = get(mocks.control(), "/state", None).await.json()["calls"]
+    let calls = get(mocks.control(), "/state", None).await.json()["live"]["calls"]
         .as_u64()
         .unwrap();
     let kept = journal(&mocks, "").await;

@@ -163,7 +163,8 @@ async fn what_is_read_can_be_put_back() {
     assert_eq!(before["clock"]["backend"]["frozen"], "2026-02-03T04:05:06Z");
     assert_eq!(before["clock"]["gitlab"]["skew"], "-1m 30s");
     assert_eq!(before["holds"][0]["times"], 2);
-    assert_eq!(before["faults"][0]["do"], json!({"delay": "2s"}));
+    let delay = json!({"dist": {"fixed": "2s"}, "at": "before_headers"});
+    assert_eq!(before["faults"][0]["do"], json!({ "delay": delay }));
 }
 
 #[tokio::test(start_paused = true)]

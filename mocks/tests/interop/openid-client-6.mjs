@@ -62,7 +62,7 @@ await step('is refused a wrong verifier, a made-up refresh token, a wrong secret
   await refused(() => oidc.clientCredentialsGrant(eve), 'unauthorized_client');
 });
 await step('notices an issuer that is another', async () => {
-  await order('POST', '/faults', { route: 'keycloak.discovery', do: { keycloak: 'discovery_issuer_mismatch' }, times: 1 });
+  await order('POST', '/faults', { match: { route: 'keycloak.discovery' }, do: { keycloak: 'discovery_issuer_mismatch' }, times: 1 });
   await assert.rejects(discover(client.secret));
 });
 await step('signs out', async () => {

@@ -80,7 +80,7 @@ await step('goes on when the keys are rotated', async () => {
 });
 await step('notices tokens that are wrong in one respect', async () => {
   for (const fault of ['bad_signature', 'wrong_iss', 'expired', 'wrong_aud', 'not_yet']) {
-    await order('POST', '/faults', { route: 'keycloak.token', do: { keycloak: fault }, times: 1 });
+    await order('POST', '/faults', { match: { route: 'keycloak.token' }, do: { keycloak: fault }, times: 1 });
     await assert.rejects(client.refresh(tokens), undefined, fault);
   }
 });

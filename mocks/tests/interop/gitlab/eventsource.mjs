@@ -35,7 +35,7 @@ async function emit(n) {
 }
 
 const fault = (name) =>
-  control("POST", "/faults", { route: "gitlab.stream", do: { gitlab: name }, times: 1 });
+  control("POST", "/faults", { match: { route: "gitlab.stream" }, do: { gitlab: name }, times: 1 });
 
 function check(what, found, wanted) {
   const [left, right] = [found, wanted].map((value) => JSON.stringify(value));
