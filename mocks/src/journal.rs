@@ -1,6 +1,6 @@
 //! The journal: who asked for what, when, and what came of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,8 @@ impl Search {
 #[derive(Debug)]
 pub(crate) struct Journal {
     entries: VecDeque<Entry>,
+    /// Calls by route, also those whose entries found no room.
+    totals: BTreeMap<&'static str, u64>,
     limit: usize,
 }
 
@@ -122,6 +124,7 @@ impl Journal {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             entries: VecDeque::new(),
+            totals: BTreeMap::new(),
             limit,
         }
     }
@@ -131,6 +134,7 @@ impl Journal {
         if self.entries.len() >= self.limit {
             self.entries.pop_front();
         }
+        *self.totals.entry(entry.seen.route).or_default() += 1;
         self.entries.push_back(entry);
     }
 
@@ -157,8 +161,14 @@ impl Journal {
         self.entries.iter().filter(|entry| search.takes(entry)).count()
     }
 
+    /// How many calls there were on each route since the journal was last cleared, however many entries are kept.
+    pub(crate) fn totals(&self) -> &BTreeMap<&'static str, u64> {
+        &self.totals
+    }
+
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.totals.clear();
     }
 }
 
@@ -206,6 +216,7 @@ mod tests {
         assert_eq!(journal.entry(1), None);
         assert_eq!(journal.entry(3).map(|entry| entry.seq), Some(3));
         assert_eq!(journal.entry(4), None);
+        assert_eq!(journal.totals().values().sum::<u64>(), 3);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The journal over HTTP: list, count, and wait for calls without sleeping.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json,
@@ -33,6 +33,15 @@ pub(super) fn routes() -> Routes {
             list,
         )
         .delete("/journal", ("clearJournal", "Forgets all calls until now."), clear)
+        .get(
+            "/journal/totals",
+            (
+                "totalCalls",
+                "How many calls there were on each route, by its name. Counts on when the journal is full, and from \
+                 nothing when it is cleared.",
+            ),
+            totals,
+        )
         .post("/journal/count", ("countCalls", "How many calls there were."), count)
         .post(
             "/journal/wait",
@@ -79,6 +88,10 @@ impl Output for Awaited {
 
 async fn list(State(mocks): State<Mocks>, Asked(filter): Asked<Filter>) -> Answer<Json<Vec<Entry>>> {
     Ok(Json(mocks.0.world().journal.list(&filter.search()?)))
+}
+
+async fn totals(State(mocks): State<Mocks>) -> Json<BTreeMap<&'static str, u64>> {
+    Json(mocks.0.world().journal.totals().clone())
 }
 
 async fn clear(State(mocks): State<Mocks>) -> Done {
