@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod events;
 pub mod judge;
+pub mod load;
 pub mod pattern;
 mod report;
 pub mod run;

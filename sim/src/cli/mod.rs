@@ -3,6 +3,8 @@
 mod check;
 mod config;
 mod explain;
+mod load;
+mod load_view;
 mod mock;
 mod plan;
 mod run;
@@ -30,6 +32,8 @@ pub enum Exit {
     NothingRan,
     /// The target cannot be reached, a port is taken, a file cannot be written.
     Environment,
+    /// A threshold of a load was missed.
+    Thresholds,
     /// A defect of Polytab.
     Bug,
     /// A person stopped it.
@@ -38,13 +42,14 @@ pub enum Exit {
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Passed,
         Self::Failed,
         Self::Usage,
         Self::InvalidFile,
         Self::NothingRan,
         Self::Environment,
+        Self::Thresholds,
         Self::Bug,
         Self::Interrupted,
     ];
@@ -58,6 +63,7 @@ impl Exit {
             Self::InvalidFile => 3,
             Self::NothingRan => 4,
             Self::Environment => 6,
+            Self::Thresholds => 99,
             Self::Bug => 101,
             Self::Interrupted => 130,
         }
@@ -74,6 +80,7 @@ impl Exit {
             Self::Environment => {
                 "the surroundings do not allow it: the target cannot be reached, a port is taken, a file cannot be written"
             }
+            Self::Thresholds => "a threshold of a load was missed",
             Self::Bug => "a defect of Polytab itself",
             Self::Interrupted => "stopped by a person; reports of what ran until then are written",
         }
@@ -100,6 +107,8 @@ enum Command {
     Run(Box<plan::RunArguments>),
     /// Say what is wrong with scenario files, without running them
     Check(check::CheckArguments),
+    /// Load a server with users who have several tabs each, and count what their tabs should have heard and did not
+    Load(Box<load::LoadArguments>),
     /// Start the reference server with its mocks
     Serve(Box<serve::ServeArguments>),
     /// Start the mocks alone: Keycloak, backend services, gateway, GitLab, and the API that orders what they do
@@ -132,6 +141,8 @@ enum Command {
 enum Format {
     /// `*.tabs.yaml`
     Scenario,
+    /// `*.load.yaml`
+    Load,
     /// Settings of the mocks: `polytab mock --file`
     Mocks,
     /// The mocks' control API, as an OpenAPI document
@@ -168,12 +179,14 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Load(arguments) => load::load(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(*arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
         Command::Schema { what } => {
             let schema = match what {
                 Format::Scenario => crate::scenario::schema::scenario(),
+                Format::Load => crate::scenario::schema::load(),
                 Format::Mocks => crate::scenario::schema::mocks(),
                 Format::Control => polytab_mocks::control::document(),
             };

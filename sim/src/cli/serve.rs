@@ -34,6 +34,9 @@ pub(super) struct ServeArguments {
     /// One setting of the server, as `--set short_loop=1s`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Start no mocks: `--set` says where Keycloak, the backend services and GitLab are
+    #[arg(long)]
+    no_mocks: bool,
     #[command(flatten)]
     shared: SharedArguments,
 }
@@ -45,7 +48,7 @@ pub(super) fn serve(arguments: &ServeArguments) -> anyhow::Result<Exit> {
     }
 }
 
-async fn start(arguments: &ServeArguments, mut settings: Settings) -> anyhow::Result<Exit> {
+async fn start(arguments: &ServeArguments, settings: Settings) -> anyhow::Result<Exit> {
     let host = settings.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let listener = TcpListener::bind((host, arguments.port))
         .await
@@ -54,6 +57,32 @@ async fn start(arguments: &ServeArguments, mut settings: Settings) -> anyhow::Re
         Ok(public) => Url::parse(&public)?,
         Err(error) => return Ok(refused(error)),
     };
+    if arguments.no_mocks {
+        return alone(arguments, listener, &public).await;
+    }
+    with_mocks(arguments, settings, listener, &public).await
+}
+
+/// The server alone: its settings say where its services are.
+async fn alone(arguments: &ServeArguments, listener: TcpListener, public: &Url) -> anyhow::Result<Exit> {
+    let config = match config(vec![("public_url", public.to_string())], &arguments.settings) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let line = ready(arguments, (public, &config), None)?;
+    let server = Server::new(config, Seams::system());
+    run((server, listener), None, &line).await
+}
+
+async fn with_mocks(
+    arguments: &ServeArguments,
+    mut settings: Settings,
+    listener: TcpListener,
+    public: &Url,
+) -> anyhow::Result<Exit> {
     // The server asks all of them.
     settings.mocks = None;
     let uris = settings.redirect_uris.get_or_insert_default();
@@ -66,46 +95,64 @@ async fn start(arguments: &ServeArguments, mut settings: Settings) -> anyhow::Re
     for note in mocks.notes() {
         tell(&format!("note: {note}"));
     }
-    let config = match config(&mocks, &public, &arguments.settings) {
+    let [keycloak, backend, gitlab] = mocks.settings();
+    let own = vec![
+        ("public_url", public.to_string()),
+        ("oidc_issuer", keycloak),
+        ("oidc_client_secret", mocks.client_secret().to_owned()),
+        ("backend_url", backend),
+        ("gitlab_url", gitlab),
+        ("debug_channels", "true".to_owned()),
+    ];
+    let config = match config(own, &arguments.settings) {
         Ok(config) => config,
         Err(error) => {
             complain(&format!("{error:#}"));
             return Ok(Exit::Usage);
         }
     };
-    let scheme = if public.scheme() == "https" { "wss" } else { "ws" };
-    let tabs = format!("{scheme}://{}{}", public.authority(), config.path);
+    let line = ready(arguments, (public, &config), Some(&mocks))?;
     let seams = Seams {
         dial: mocks.dial(),
         ..Seams::system()
     };
     let server = Server::new(config, seams);
-    let line = match arguments.shared.message_format {
-        MessageFormat::Human => format!(
-            "{}\nready: server {public}, tabs {tabs}, sign in at {}",
-            mocks.ready_line(),
-            public.join("/auth/login")?,
-        ),
+    run((server, listener), Some(mocks), &line).await
+}
+
+/// The line that says that everything is ready.
+fn ready(
+    arguments: &ServeArguments,
+    (public, config): (&Url, &Config),
+    mocks: Option<&Standalone>,
+) -> anyhow::Result<String> {
+    let scheme = if public.scheme() == "https" { "wss" } else { "ws" };
+    let tabs = format!("{scheme}://{}{}", public.authority(), config.path);
+    Ok(match arguments.shared.message_format {
+        MessageFormat::Human => {
+            let mocks = mocks.map_or_else(String::new, |mocks| mocks.ready_line() + "\n");
+            let login = public.join("/auth/login")?;
+            format!("{mocks}ready: server {public}, tabs {tabs}, sign in at {login}")
+        }
         MessageFormat::Json => {
-            let mut line = mocks.ready_json();
+            let mut line = mocks.map_or_else(|| json!({ "type": "ready" }), Standalone::ready_json);
             line["server"] = json!(public);
             line["tabs"] = json!(tabs);
             line.to_string()
         }
-    };
-    run((server, listener), mocks, &line).await
+    })
 }
 
 /// Says that everything is ready, and serves until it is to stop.
 async fn run(
     (server, listener): (Server, TcpListener),
-    mocks: Standalone,
+    mocks: Option<Standalone>,
     ready: &str,
 ) -> anyhow::Result<Exit> {
     let asked = asked_to_stop()?;
     writeln!(io::stdout(), "{ready}")?;
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-    let identity = mocks.identity().cloned();
+    let identity = mocks.as_ref().and_then(|mocks| mocks.identity().cloned());
     let serving = async {
         match identity {
             Some(identity) => {
@@ -116,7 +163,12 @@ async fn run(
         };
         end.cancel();
     };
-    let all = async { tokio::join!(serving, mocks.serve(end.clone())) };
+    let beside = async {
+        if let Some(mocks) = mocks {
+            mocks.serve(end.clone()).await;
+        }
+    };
+    let all = async { tokio::join!(serving, beside) };
     tokio::pin!(all);
     tokio::select! {
         biased;
@@ -134,16 +186,7 @@ async fn run(
     Ok(Exit::Passed)
 }
 
-fn config(mocks: &Standalone, public: &Url, settings: &[String]) -> anyhow::Result<Config> {
-    let [keycloak, backend, gitlab] = mocks.settings();
-    let own = [
-        ("public_url", public.to_string()),
-        ("oidc_issuer", keycloak),
-        ("oidc_client_secret", mocks.client_secret().to_owned()),
-        ("backend_url", backend),
-        ("gitlab_url", gitlab),
-        ("debug_channels", "true".to_owned()),
-    ];
+fn config(own: Vec<(&str, String)>, settings: &[String]) -> anyhow::Result<Config> {
     let mut values: Vec<_> = own
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

@@ -20,6 +20,20 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Vec<Problem>> 
     text(&untabbed(source)).map_err(|problems| problems.into_iter().map(about_no_scenario).collect())
 }
 
+/// The same for a text that is in this program; `name` is what it is called.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub(crate) fn parse<T: DeserializeOwned>(name: &str, content: &str) -> Result<T, Vec<Problem>> {
+    let source = Source {
+        id: name.to_owned(),
+        path: name.into(),
+        text: content.to_owned(),
+    };
+    text(&Arc::new(source)).map_err(|problems| problems.into_iter().map(about_no_scenario).collect())
+}
+
 fn text<T: DeserializeOwned>(source: &Arc<Source>) -> Result<T, Vec<Problem>> {
     let mut problems = Vec::new();
     let value = yaml::parse(source, &mut problems).and_then(|mut root| {

@@ -7,7 +7,7 @@ use schemars::{
 use serde_json::{Map, Value, json};
 
 use super::model::File;
-use crate::judge::rule::Rule;
+use crate::{judge::rule::Rule, load::profile::Profile};
 
 /// What a value looks like that `vars` or `matrix` gives.
 const VARIABLE: &str = r"^\$\{[^}]+\}$";
@@ -39,6 +39,18 @@ pub fn mocks() -> Value {
     schema.insert(
         "description".to_owned(),
         "What `polytab mock --file` and `polytab serve --file` take.".into(),
+    );
+    schema.to_value()
+}
+
+/// The schema of load profiles.
+pub fn load() -> Value {
+    let settings = SchemaSettings::draft2020_12().with_transform(left_out);
+    let mut schema = settings.into_generator().into_root_schema_for::<Profile>();
+    schema.insert("title".to_owned(), "Polytab load profile".into());
+    schema.insert(
+        "description".to_owned(),
+        "Users with several tabs each on a schedule, as in a `*.load.yaml` file.".into(),
     );
     schema.to_value()
 }

@@ -8,7 +8,10 @@ use std::{
 use futures_util::future::BoxFuture;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{
+        CertificateDer, ServerName,
+        pem::{self, PemObject},
+    },
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -47,6 +50,22 @@ impl Trust {
     pub fn and(mut self, authority: CertificateDer<'static>) -> Self {
         self.authorities.push(authority);
         self
+    }
+
+    /// Those in a text in PEM as well.
+    ///
+    /// # Errors
+    ///
+    /// When none is in it, or one is broken.
+    pub fn and_pem(mut self, pem: &[u8]) -> Result<Self, pem::Error> {
+        let before = self.authorities.len();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            self.authorities.push(certificate?);
+        }
+        if self.authorities.len() == before {
+            return Err(pem::Error::NoItemsFound);
+        }
+        Ok(self)
     }
 
     fn roots(&self) -> RootCertStore {

@@ -1,0 +1,519 @@
+//! What each tab of one user was to hear of, and what it heard: nothing missed, doubled, out of order or meant for
+//! somebody else. Waits for nothing and sends nothing.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    plan::Limits,
+    tally::{Count, Metric, Tally},
+};
+
+/// Heard changes and missing numbers that a tab remembers; older ones are taken for lost.
+const REMEMBERED: usize = 256;
+
+/// All tabs of one user.
+#[derive(Debug, Default)]
+pub(crate) struct Hearing {
+    changes: VecDeque<Change>,
+    next: u32,
+    tabs: Vec<Ear>,
+}
+
+/// A change that tabs are to hear of.
+#[derive(Debug)]
+struct Change {
+    id: u32,
+    made: Duration,
+    due: u32,
+    heard: u32,
+    first: Option<Duration>,
+}
+
+/// One tab.
+#[derive(Debug, Default)]
+struct Ear {
+    /// None while it is not ready.
+    ready: Option<Duration>,
+    /// Changes that it is to hear of, oldest first.
+    pending: VecDeque<u32>,
+    /// Changes that it heard of by their marks.
+    heard: VecDeque<u32>,
+    /// What names the stream that it hears.
+    stream: Option<String>,
+    /// The highest number heard.
+    seq: Option<u64>,
+    /// Numbers that are missing below it, and since when.
+    gaps: VecDeque<(u64, Duration)>,
+    /// Changes that were counted as missed, and whose numbers may yet be missing, or come late.
+    given_up: u64,
+    /// It is yet to be told the state at its beginning.
+    initial: bool,
+}
+
+/// What a message says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Whether it is a notification.
+    pub(crate) notifies: bool,
+    pub(crate) seq: Option<u64>,
+    pub(crate) stream: Option<String>,
+    /// Whether it is for another user than ours.
+    pub(crate) is_for_another: bool,
+    pub(crate) mark: Option<Mark>,
+}
+
+/// When something is heard, and where that is counted.
+#[derive(Debug)]
+pub(crate) struct Moment<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) now: Duration,
+    pub(crate) tally: &'a mut Tally,
+}
+
+/// What is said with a change, so that its notification is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) user: u64,
+    pub(crate) change: u32,
+}
+
+const MARK: &str = "polytab-";
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{MARK}{}-{}.", self.user, self.change)
+    }
+}
+
+impl Mark {
+    /// The first mark in a text.
+    pub(crate) fn find(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once(MARK)?;
+        let (mark, _) = rest.split_once('.')?;
+        let (user, change) = mark.split_once('-')?;
+        Some(Self {
+            user: user.parse().ok()?,
+            change: change.parse().ok()?,
+        })
+    }
+}
+
+impl Hearing {
+    pub(crate) fn new(tabs: usize) -> Self {
+        Self {
+            tabs: (0..tabs).map(|_| Ear::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The tab is ready to hear.
+    pub(crate) fn ready(&mut self, tab: usize, initial: bool, now: Duration) {
+        let ear = &mut self.tabs[tab];
+        ear.ready = Some(now);
+        ear.initial = initial;
+    }
+
+    /// The tab is gone: what it has not heard it no longer has to; numbers that it missed it missed.
+    pub(crate) fn gone(&mut self, tab: usize, tally: &mut Tally) {
+        let ear = std::mem::take(&mut self.tabs[tab]);
+        tally.add_count(Count::Missed, ear.gaps.len() as u64);
+        for id in ear.pending {
+            if let Some(change) = self.changes.iter_mut().find(|change| change.id == id) {
+                change.due -= 1;
+                change.is_through(tally);
+            }
+        }
+        self.forget();
+    }
+
+    /// A change is about to be made, of which every tab that is ready is to hear.
+    pub(crate) fn change(&mut self, now: Duration, tally: &mut Tally) -> u32 {
+        let id = self.next;
+        self.next += 1;
+        let ready = self.tabs.iter_mut().filter(|ear| ear.ready.is_some());
+        let due = ready.map(|ear| ear.pending.push_back(id)).count() as u64;
+        tally.add_count(Count::Due, due);
+        self.changes.push_back(Change {
+            id,
+            made: now,
+            due: u32::try_from(due).unwrap_or(u32::MAX),
+            heard: 0,
+            first: None,
+        });
+        self.forget();
+        id
+    }
+
+    /// The change was not made after all.
+    pub(crate) fn unmade(&mut self, id: u32) {
+        for ear in &mut self.tabs {
+            ear.pending.retain(|pending| *pending != id);
+        }
+        self.changes.retain(|change| change.id != id);
+    }
+
+    /// Whoever has not heard of the change by now missed it.
+    pub(crate) fn overdue(&mut self, id: u32, tally: &mut Tally) {
+        let before = |ear: &Ear| ear.pending.len();
+        for ear in &mut self.tabs {
+            let pending = before(ear);
+            ear.pending.retain(|pending| *pending != id);
+            let missed = (pending - before(ear)) as u64;
+            ear.given_up += missed;
+            tally.add_count(Count::Missed, missed);
+        }
+        self.changes.retain(|change| change.id != id);
+    }
+
+    /// A message came to a tab of this user.
+    pub(crate) fn heard(&mut self, (user, tab): (u64, usize), said: &Said, moment: &mut Moment<'_>) {
+        let ear = &mut self.tabs[tab];
+        let is_marked_for_another = said.mark.is_some_and(|mark| mark.user != user);
+        if said.is_for_another || is_marked_for_another || ear.is_other_stream(said) {
+            moment.tally.count(Count::CrossUser);
+            return;
+        }
+        if let Some(seq) = said.seq {
+            ear.number(seq, moment);
+        }
+        if !said.notifies {
+            return;
+        }
+        moment.tally.count(Count::Notified);
+        match said.mark {
+            Some(mark) => self.marked(tab, mark.change, moment),
+            None => self.unmarked(tab, said.seq.is_some(), moment),
+        }
+        self.forget();
+    }
+
+    /// A notification that says which change it is about.
+    fn marked(&mut self, tab: usize, id: u32, moment: &mut Moment<'_>) {
+        let ear = &mut self.tabs[tab];
+        if ear.heard.contains(&id) {
+            moment.tally.count(Count::Doubled);
+            return;
+        }
+        if ear.heard.back().is_some_and(|last| *last > id) {
+            moment.tally.count(Count::OutOfOrder);
+        }
+        if ear.heard.len() == REMEMBERED {
+            ear.heard.pop_front();
+        }
+        ear.heard.push_back(id);
+        ear.pending.retain(|pending| *pending != id);
+        self.note(id, moment);
+    }
+
+    /// A notification that only says that something changed: it tells of every change until then.
+    fn unmarked(&mut self, tab: usize, is_numbered: bool, moment: &mut Moment<'_>) {
+        let ear = &mut self.tabs[tab];
+        let settled = ear.ready.map(|ready| ready + moment.limits.settling);
+        let is_settling = settled.is_none_or(|settled| moment.now < settled);
+        let is_initial = std::mem::take(&mut ear.initial) || is_settling;
+        let told = std::mem::take(&mut ear.pending);
+        if told.is_empty() && !is_initial && !is_numbered {
+            if ear.given_up > 0 {
+                ear.given_up -= 1;
+            } else {
+                moment.tally.count(Count::Doubled);
+            }
+        }
+        for id in told {
+            self.note(id, moment);
+        }
+    }
+
+    /// One tab has heard of a change.
+    fn note(&mut self, id: u32, moment: &mut Moment<'_>) {
+        let Some(change) = self.changes.iter_mut().find(|change| change.id == id) else {
+            return;
+        };
+        let (now, tally) = (moment.now, &mut *moment.tally);
+        let delay = now.saturating_sub(change.made);
+        tally.record(Metric::Fanout, delay);
+        change.heard += 1;
+        if change.first.is_none() {
+            change.first = Some(now);
+            tally.record(Metric::FanoutFirst, delay);
+        }
+        if change.heard == change.due {
+            tally.record(Metric::FanoutLast, delay);
+            if let Some(first) = change.first.filter(|_| change.due > 1) {
+                tally.record(Metric::Skew, now.saturating_sub(first));
+            }
+        }
+    }
+
+    /// Changes that every tab has heard of need no longer be known.
+    fn forget(&mut self) {
+        while self
+            .changes
+            .front()
+            .is_some_and(|change| change.heard >= change.due)
+        {
+            self.changes.pop_front();
+        }
+    }
+
+    /// Whether a tab is yet to hear of something.
+    pub(crate) fn waits(&self) -> bool {
+        self.tabs.iter().any(|ear| !ear.pending.is_empty())
+    }
+
+    /// The run is over: numbers that are missing will not come.
+    pub(crate) fn end(&mut self, tally: &mut Tally) {
+        for tab in 0..self.tabs.len() {
+            self.gone(tab, tally);
+        }
+    }
+}
+
+impl Change {
+    /// A tab that was to hear of it is gone: the others may be all who were left.
+    fn is_through(&self, tally: &mut Tally) {
+        if self.due > 0
+            && self.heard == self.due
+            && let Some(first) = self.first
+        {
+            tally.record(Metric::FanoutLast, first.saturating_sub(self.made));
+        }
+    }
+}
+
+impl Ear {
+    fn is_other_stream(&mut self, said: &Said) -> bool {
+        match (&self.stream, &said.stream) {
+            (Some(own), Some(said)) => own != said,
+            (None, Some(said)) => {
+                self.stream = Some(said.clone());
+                false
+            }
+            (_, None) => false,
+        }
+    }
+
+    /// Takes a number in.
+    fn number(&mut self, seq: u64, moment: &mut Moment<'_>) {
+        let (now, tally) = (moment.now, &mut *moment.tally);
+        let is_lost = |since: Duration| now > since + moment.limits.notification;
+        while self.gaps.len() > REMEMBERED || self.gaps.front().is_some_and(|(_, since)| is_lost(*since)) {
+            self.gaps.pop_front();
+            tally.count(Count::Missed);
+        }
+        let Some(last) = self.seq else {
+            self.seq = Some(seq);
+            return;
+        };
+        if seq > last {
+            for missing in (last + 1..seq).take(REMEMBERED) {
+                if self.given_up > 0 {
+                    self.given_up -= 1;
+                } else {
+                    self.gaps.push_back((missing, now));
+                }
+            }
+            self.seq = Some(seq);
+        } else if let Some(at) = self.gaps.iter().position(|(missing, _)| *missing == seq) {
+            self.gaps.remove(at);
+            tally.count(Count::OutOfOrder);
+        } else {
+            tally.count(Count::Doubled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Borrow;
+
+    use super::*;
+
+    const USER: u64 = 4;
+
+    /// Two tabs, ready at 0 and settled at 10 s.
+    struct Two(Hearing, Tally);
+
+    impl Two {
+        fn new() -> Self {
+            let mut hearing = Hearing::new(2);
+            hearing.ready(0, false, Duration::ZERO);
+            hearing.ready(1, false, Duration::ZERO);
+            Self(hearing, Tally::default())
+        }
+
+        fn change(&mut self, second: u64) -> u32 {
+            self.0.change(Duration::from_secs(second), &mut self.1)
+        }
+
+        fn hears(&mut self, tab: usize, second: u64, said: impl Borrow<Said>) {
+            let limits = Limits::default();
+            let mut moment = Moment {
+                limits: &limits,
+                now: Duration::from_secs(second),
+                tally: &mut self.1,
+            };
+            self.0.heard((USER, tab), said.borrow(), &mut moment);
+        }
+
+        fn counts(&self) -> [u64; 4] {
+            [Count::Missed, Count::Doubled, Count::OutOfOrder, Count::CrossUser]
+                .map(|count| self.1.get(count))
+        }
+    }
+
+    fn plain() -> Said {
+        Said {
+            notifies: true,
+            ..Said::default()
+        }
+    }
+
+    fn numbered(seq: u64) -> Said {
+        Said {
+            seq: Some(seq),
+            ..plain()
+        }
+    }
+
+    fn marked(change: u32) -> Said {
+        let mark = Mark { user: USER, change };
+        Said {
+            mark: Mark::find(&format!("x {mark} y")),
+            ..plain()
+        }
+    }
+
+    #[test]
+    fn a_plain_notification_tells_of_all_changes_until_then() {
+        let mut two = Two::new();
+        two.change(20);
+        two.change(21);
+
+        two.hears(0, 22, plain());
+        two.hears(1, 24, plain());
+
+        let fanout = two.1.metric(Metric::Fanout).unwrap();
+        assert_eq!((fanout.count(), fanout.max().as_secs()), (4, 4));
+        assert_eq!(two.1.metric(Metric::Skew).unwrap().count(), 2);
+        assert_eq!(two.counts(), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_change_that_one_tab_never_hears_of_is_missed_once() {
+        let mut two = Two::new();
+        let id = two.change(20);
+        two.hears(0, 21, plain());
+
+        two.0.overdue(id, &mut two.1);
+        two.hears(1, 60, plain());
+        two.hears(1, 61, plain());
+
+        assert_eq!(two.counts(), [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn nobody_hears_twice() {
+        let mut two = Two::new();
+        two.change(20);
+        for second in [21, 22] {
+            two.hears(0, second, plain());
+        }
+        two.hears(1, 5, plain());
+
+        assert_eq!(two.counts(), [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn numbers_tell_lost_doubled_and_late_ones_apart() {
+        let mut two = Two::new();
+        for seq in [1, 2, 4, 4, 7, 5, 8] {
+            two.hears(0, 20, numbered(seq));
+        }
+
+        two.0.end(&mut two.1);
+
+        assert_eq!(two.counts(), [2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_lost_number_is_not_counted_again_when_its_change_is_overdue() {
+        let mut two = Two::new();
+        two.hears(0, 11, numbered(1));
+        let id = two.change(20);
+        two.hears(1, 21, plain());
+        two.0.overdue(id, &mut two.1);
+        two.change(50);
+
+        two.hears(0, 51, numbered(3));
+        two.hears(1, 51, plain());
+        two.0.end(&mut two.1);
+
+        assert_eq!(two.counts(), [1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn marks_tell_which_change_it_was() {
+        let mut two = Two::new();
+        let ids = [two.change(20), two.change(21), two.change(22)];
+
+        for id in [ids[0], ids[2], ids[1], ids[1]] {
+            two.hears(0, 23, marked(id));
+        }
+        for id in ids {
+            two.0.overdue(id, &mut two.1);
+        }
+
+        assert_eq!(two.counts(), [3, 1, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_meant_for_another_is_told_by_name_stream_or_mark() {
+        let mut two = Two::new();
+        let stream = |name: &str| Said {
+            stream: Some(name.to_owned()),
+            ..plain()
+        };
+        two.hears(
+            0,
+            20,
+            Said {
+                stream: Some("a".to_owned()),
+                ..Said::default()
+            },
+        );
+
+        two.hears(0, 21, stream("b"));
+        two.hears(
+            0,
+            21,
+            Said {
+                is_for_another: true,
+                ..plain()
+            },
+        );
+        two.hears(
+            0,
+            21,
+            Said {
+                mark: Some(Mark { user: 5, change: 0 }),
+                ..plain()
+            },
+        );
+
+        assert_eq!(two.counts(), [0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn a_tab_that_is_gone_has_missed_nothing() {
+        let mut two = Two::new();
+        let id = two.change(20);
+        two.hears(0, 21, plain());
+
+        two.0.gone(1, &mut two.1);
+        two.0.overdue(id, &mut two.1);
+
+        assert_eq!(two.counts(), [0, 0, 0, 0]);
+        assert_eq!(two.1.metric(Metric::FanoutLast).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,20 @@
+//! The load driver: users with several tabs each, on a schedule, against any WebSocket notification server; what each
+//! tab was to hear of and did not, and how late everything was.
+//!
+//! It knows no scenario files and no command line; `polytab` reads profiles, signs users in and makes changes for it.
+
+mod alarm;
+pub mod clock;
+mod dial;
+mod draw;
+pub mod health;
+mod hearing;
+pub mod histogram;
+pub mod plan;
+pub mod result;
+pub mod run;
+mod schedule;
+mod tab;
+pub mod tally;
+pub mod threshold;
+mod worker;

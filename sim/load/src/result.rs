@@ -1,0 +1,265 @@
+//! What a run gives: one JSON document, from which every report is made, and which shards are merged from.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    histogram::Histogram,
+    tally::{Count, Metric, Tally},
+    threshold::Judged,
+};
+
+/// Version of the document. It changes when a reader of the one before would misread it.
+pub const FORMAT: &str = "polytab-load/1";
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All thresholds held.
+    Passed,
+    /// A threshold was missed.
+    Failed,
+    /// The generator was the bottleneck, or shards are missing: nothing can be said of the target.
+    Invalid,
+    /// A person ended it.
+    Interrupted,
+}
+
+impl Verdict {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One run, or several shards of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadResult {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The profile's name.
+    pub profile: String,
+    /// What was loaded, for people; without secrets.
+    pub target: String,
+    /// When it began (RFC 3339).
+    pub started: String,
+    /// Seed of everything that was drawn.
+    pub seed: u64,
+    /// How it went.
+    pub verdict: Verdict,
+    /// Why nothing can be said of the target, a sentence each.
+    #[serde(default)]
+    pub invalid: Vec<String>,
+    /// What a reader should know beside it, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// The thresholds, and whether they held.
+    pub thresholds: Vec<Judged>,
+    /// The phases, in order.
+    pub phases: Vec<Phase>,
+    /// What happened, stretch by stretch, in order; a stretch lies in one phase.
+    pub intervals: Vec<Interval>,
+    /// Which part of the users this is; none for the whole.
+    #[serde(default)]
+    pub shard: Option<Shard>,
+    /// The generator's own health, each process.
+    pub generators: Vec<Generator>,
+}
+
+/// A part of a run's users: those whose number leaves `index` when divided by `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Which part, from 0.
+    pub index: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+/// A phase of the profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Its beginning, in seconds from the run's.
+    pub from_s: f64,
+    /// Its end.
+    pub to_s: f64,
+    /// Users who are to be there at its end.
+    pub users: u64,
+}
+
+/// A stretch of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub struct Interval {
+    /// Its beginning, in seconds from the run's.
+    pub from_s: f64,
+    /// Its end.
+    pub to_s: f64,
+    /// Number of its phase, from 0; what comes after the last phase counts to it.
+    pub phase: usize,
+    /// Users with an open tab, at its end.
+    pub users: u64,
+    /// Open tabs, at its end.
+    pub tabs: u64,
+    /// What was counted and measured in it.
+    pub tally: Tally,
+}
+
+/// The generator itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generator {
+    /// Its version.
+    pub polytab: String,
+    /// Operating system and processor.
+    pub machine: String,
+    /// Cores that it may use.
+    pub cores: u64,
+    /// Workers, each on a thread of its own.
+    pub workers: u64,
+    /// Highest part of one core that a worker used in a stretch, 0 to 1.
+    pub cpu_max: f64,
+    /// Seconds of processor time used, all threads together.
+    pub cpu_s: f64,
+    /// Resident memory at its peak, in bytes.
+    pub resident_bytes: u64,
+    /// Descriptors that it may open.
+    pub descriptors: u64,
+}
+
+/// An interval as it is written: only what is not zero or empty, by name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    from_s: f64,
+    to_s: f64,
+    phase: usize,
+    users: u64,
+    tabs: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    counts: BTreeMap<String, u64>,
+    /// `HdrHistogram` V2, deflated, base64; in microseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    histograms: BTreeMap<String, HistogramText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    closes: BTreeMap<u16, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<String, u64>,
+}
+
+/// A histogram that is read when the document is, so that a broken one is told with its place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct HistogramText(Histogram);
+
+impl TryFrom<String> for HistogramText {
+    type Error = crate::histogram::DecodeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Histogram::decode(&text).map(Self)
+    }
+}
+
+impl From<HistogramText> for String {
+    fn from(text: HistogramText) -> Self {
+        text.0.encode()
+    }
+}
+
+impl From<Interval> for Written {
+    fn from(interval: Interval) -> Self {
+        let tally = &interval.tally;
+        let counts = Count::ALL.iter().filter(|count| tally.get(**count) > 0);
+        let metrics = Metric::ALL.iter().filter_map(|metric| {
+            let histogram = tally.metric(*metric)?;
+            Some((metric.word().to_owned(), HistogramText(histogram.clone())))
+        });
+        Self {
+            from_s: interval.from_s,
+            to_s: interval.to_s,
+            phase: interval.phase,
+            users: interval.users,
+            tabs: interval.tabs,
+            counts: counts
+                .map(|count| (count.word().to_owned(), tally.get(*count)))
+                .collect(),
+            histograms: metrics.collect(),
+            closes: tally.closes.clone(),
+            reasons: tally.reasons.clone(),
+        }
+    }
+}
+
+impl From<Written> for Interval {
+    /// Names that are not known are left out: a later version may count more.
+    fn from(written: Written) -> Self {
+        let mut tally = Tally {
+            closes: written.closes,
+            reasons: written.reasons,
+            ..Tally::default()
+        };
+        for (word, times) in &written.counts {
+            if let Some(count) = Count::from_word(word) {
+                tally.add_count(count, *times);
+            }
+        }
+        for (word, text) in &written.histograms {
+            if let Some(metric) = Metric::from_word(word) {
+                tally.add_metric(metric, &text.0);
+            }
+        }
+        Self {
+            from_s: written.from_s,
+            to_s: written.to_s,
+            phase: written.phase,
+            users: written.users,
+            tabs: written.tabs,
+            tally,
+        }
+    }
+}
+
+impl LoadResult {
+    /// Everything of the whole run.
+    pub fn total(&self) -> Tally {
+        self.sum(|_| true)
+    }
+
+    /// Everything of one phase.
+    pub fn of_phase(&self, phase: usize) -> Tally {
+        self.sum(|interval| interval.phase == phase)
+    }
+
+    fn sum(&self, takes: impl Fn(&Interval) -> bool) -> Tally {
+        let mut sum = Tally::default();
+        for interval in self.intervals.iter().filter(|interval| takes(interval)) {
+            sum.add(&interval.tally);
+        }
+        sum
+    }
+
+    /// How long it took.
+    pub fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.intervals.last().map_or(0.0, |last| last.to_s.max(0.0)))
+    }
+
+    /// The most tabs that were open at the end of a stretch.
+    pub fn most_tabs(&self) -> u64 {
+        self.intervals
+            .iter()
+            .map(|interval| interval.tabs)
+            .max()
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,362 @@
+//! Thresholds: `fanout.p99 < 100ms`, `missed == 0`, `errors < 0.1%`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::tally::{Count, Metric, Tally};
+
+/// What must hold at the end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    text: String,
+    what: What,
+    is: Comparison,
+    limit: f64,
+}
+
+/// What is compared. Durations are in microseconds, parts in parts of one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    Metric(Metric, Statistic),
+    Count(Count),
+    Errors,
+    ErrorPart,
+    PollsPerTurn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Statistic {
+    Quantile(f64),
+    Min,
+    Mean,
+    Count,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Less,
+    AtMost,
+    Equal,
+    AtLeast,
+    More,
+}
+
+/// A threshold, and whether it held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// As it was written.
+    pub threshold: String,
+    /// What was seen, with its unit; `nothing` when nothing of the kind was measured.
+    pub seen: String,
+    /// Whether it held. What was never measured holds no threshold.
+    pub held: bool,
+}
+
+/// Why a text is no threshold. What follows `; ` is the mend.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ThresholdError {
+    /// No comparison in it.
+    #[error("`{0}` compares nothing; write `fanout.p99 < 100ms`, `missed == 0` or `errors < 0.1%`")]
+    Form(String),
+    /// Nothing is measured or counted under this name.
+    #[error("nothing is measured or counted as `{name}`; {known}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Which there are.
+        known: String,
+    },
+    /// A metric without a statistic, or with one that does not exist.
+    #[error(
+        "`{0}` has no such statistic; write `p50`, `p90`, `p95`, `p99`, `p99.9`, `min`, `max`, `mean` or `count` after the dot"
+    )]
+    Statistic(String),
+    /// The limit is none for what is compared.
+    #[error("`{limit}` cannot be compared with `{name}`; write {form}")]
+    Limit {
+        /// What was written.
+        limit: String,
+        /// With what it is compared.
+        name: String,
+        /// How it is written.
+        form: &'static str,
+    },
+}
+
+const POLLS: &str = "polls_per_user_and_turn";
+const ERRORS: &str = "errors";
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = ThresholdError;
+
+    fn from_str(text: &str) -> Result<Self, ThresholdError> {
+        let form = || ThresholdError::Form(text.to_owned());
+        let at = text.find(['<', '>', '=']).ok_or_else(form)?;
+        let (name, rest) = text.split_at(at);
+        // The longer ones first, as they begin with the shorter.
+        let comparisons = [
+            ("<=", Comparison::AtMost),
+            (">=", Comparison::AtLeast),
+            ("==", Comparison::Equal),
+            ("<", Comparison::Less),
+            (">", Comparison::More),
+        ];
+        let (is, limit) = comparisons
+            .into_iter()
+            .find_map(|(sign, is)| Some((is, rest.strip_prefix(sign)?.trim())))
+            .ok_or_else(form)?;
+        let name = name.trim();
+        let (what, limit) = what(name, limit)?;
+        Ok(Self {
+            text: text.trim().to_owned(),
+            what,
+            is,
+            limit,
+        })
+    }
+}
+
+fn what(name: &str, limit: &str) -> Result<(What, f64), ThresholdError> {
+    let cannot = |form| ThresholdError::Limit {
+        limit: limit.to_owned(),
+        name: name.to_owned(),
+        form,
+    };
+    let number = || {
+        let number = limit
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite() && *number >= 0.0);
+        number.ok_or_else(|| cannot("a number, as `0` or `1.05`"))
+    };
+    if name == ERRORS {
+        return match limit.strip_suffix('%') {
+            Some(percent) => match percent.trim().parse::<f64>() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok((What::ErrorPart, percent / 100.0)),
+                _ => Err(cannot("a part, as `0.1%`, or a number")),
+            },
+            None => Ok((What::Errors, number()?)),
+        };
+    }
+    if name == POLLS {
+        return Ok((What::PollsPerTurn, number()?));
+    }
+    if let Some(count) = Count::from_word(name) {
+        return Ok((What::Count(count), number()?));
+    }
+    let (word, statistic) = name.split_once('.').unwrap_or((name, ""));
+    let Some(metric) = Metric::from_word(word) else {
+        return Err(ThresholdError::Name {
+            name: name.to_owned(),
+            known: known(),
+        });
+    };
+    let statistic = statistic_of(statistic).ok_or_else(|| ThresholdError::Statistic(name.to_owned()))?;
+    let limit = if statistic == Statistic::Count {
+        number()?
+    } else {
+        duration(limit).ok_or_else(|| cannot("a duration with its unit, as `100ms`, `2s` or `250us`"))?
+    };
+    Ok((What::Metric(metric, statistic), limit))
+}
+
+fn known() -> String {
+    let metrics = Metric::ALL
+        .map(|metric| format!("`{}`", metric.word()))
+        .join(", ");
+    let counts = Count::ALL.map(|count| format!("`{}`", count.word())).join(", ");
+    format!(
+        "durations are {metrics}, each with a statistic as in `connect.p99`; counts are {counts}, `{ERRORS}` and `{POLLS}`"
+    )
+}
+
+fn statistic_of(word: &str) -> Option<Statistic> {
+    match word {
+        "min" => Some(Statistic::Min),
+        "max" => Some(Statistic::Quantile(1.0)),
+        "mean" => Some(Statistic::Mean),
+        "count" => Some(Statistic::Count),
+        word => {
+            let percent: f64 = word.strip_prefix('p')?.parse().ok()?;
+            (0.0..=100.0)
+                .contains(&percent)
+                .then_some(Statistic::Quantile(percent / 100.0))
+        }
+    }
+}
+
+/// Microseconds.
+fn duration(text: &str) -> Option<f64> {
+    let at = text.find(|letter: char| letter.is_ascii_alphabetic() || letter == 'µ')?;
+    let (number, unit) = text.split_at(at);
+    let number: f64 = number.trim().parse().ok()?;
+    let micros = match unit {
+        "us" | "µs" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        "m" => 60e6,
+        _ => return None,
+    };
+    (number.is_finite() && number >= 0.0).then_some(number * micros)
+}
+
+/// A count as a number that can be compared with fractions.
+#[expect(clippy::cast_precision_loss, reason = "no run counts up to 2⁵³")]
+fn exact(count: u64) -> f64 {
+    count as f64
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// Calls of the loops per user and turn; none when no user had a turn, or nobody counted.
+pub fn polls_per_turn(tally: &Tally) -> Option<f64> {
+    let turns = tally.get(Count::Turns);
+    (turns > 0).then(|| exact(tally.get(Count::Polls)) / exact(turns))
+}
+
+impl Threshold {
+    /// Whether it holds for what was seen.
+    pub fn judge(&self, tally: &Tally) -> Judged {
+        let (value, seen) = match self.value(tally) {
+            Some((value, seen)) => (Some(value), seen),
+            None => (None, "nothing".to_owned()),
+        };
+        Judged {
+            threshold: self.text.clone(),
+            seen,
+            held: value.is_some_and(|value| self.is.holds(value, self.limit)),
+        }
+    }
+
+    fn value(&self, tally: &Tally) -> Option<(f64, String)> {
+        match self.what {
+            What::Metric(metric, Statistic::Count) => {
+                let count = tally.metric(metric).map_or(0, crate::histogram::Histogram::count);
+                Some((exact(count), count.to_string()))
+            }
+            What::Metric(metric, statistic) => {
+                let histogram = tally.metric(metric)?;
+                let duration = match statistic {
+                    Statistic::Quantile(part) => histogram.quantile(part),
+                    Statistic::Min => histogram.min(),
+                    Statistic::Mean | Statistic::Count => histogram.mean(),
+                };
+                Some((micros(duration), shown(duration)))
+            }
+            What::Count(count) => Some((exact(tally.get(count)), tally.get(count).to_string())),
+            What::Errors => Some((exact(tally.errors()), tally.errors().to_string())),
+            What::ErrorPart => {
+                let part = exact(tally.errors()) / exact(tally.attempts().max(1));
+                Some((part, format!("{:.3}%", part * 100.0)))
+            }
+            What::PollsPerTurn => {
+                let polls = polls_per_turn(tally)?;
+                Some((polls, format!("{polls:.3}")))
+            }
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Less => value < limit,
+            Self::AtMost => value <= limit,
+            #[expect(
+                clippy::float_cmp,
+                reason = "counts are whole; who compares a duration for equality means it"
+            )]
+            Self::Equal => value == limit,
+            Self::AtLeast => value >= limit,
+            Self::More => value > limit,
+        }
+    }
+}
+
+/// A duration for people: three digits and a unit.
+pub fn shown(duration: Duration) -> String {
+    let micros = micros(duration);
+    let (value, unit) = match micros {
+        micros if micros < 1e3 => return format!("{micros:.0} µs"),
+        micros if micros < 1e6 => (micros / 1e3, "ms"),
+        micros if micros < 120e6 => (micros / 1e6, "s"),
+        micros => (micros / 60e6, "min"),
+    };
+    let digits = match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally() -> Tally {
+        let mut tally = Tally::default();
+        for millis in 1..=100 {
+            tally.record(Metric::Fanout, Duration::from_millis(millis));
+        }
+        tally.add_count(Count::Opens, 1000);
+        tally.fail(Count::FailedOpens, "refused");
+        tally.add_count(Count::Polls, 210);
+        tally.add_count(Count::Turns, 200);
+        tally
+    }
+
+    #[test]
+    fn thresholds_are_judged() {
+        for (text, held, seen) in [
+            ("fanout.p99 < 100ms", true, "99.0 ms"),
+            ("fanout.p99<99ms", false, "99.0 ms"),
+            ("fanout.p50 <= 0.06s", true, "50.0 ms"),
+            ("fanout.max >= 100ms", true, "100 ms"),
+            ("fanout.count == 100", true, "100"),
+            ("missed == 0", true, "0"),
+            ("errors < 0.1%", false, "0.100%"),
+            ("errors <= 1", true, "1"),
+            ("polls_per_user_and_turn <= 1.05", true, "1.050"),
+            ("connect.p99 < 1s", false, "nothing"),
+        ] {
+            let judged = text.parse::<Threshold>().unwrap().judge(&tally());
+            assert_eq!((judged.held, judged.seen.as_str()), (held, seen), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_told_with_a_mend() {
+        for (text, part) in [
+            ("fanout", "compares nothing"),
+            ("fanout = 3ms", "compares nothing"),
+            (
+                "fanot.p99 < 3ms",
+                "nothing is measured or counted as `fanot.p99`; durations are",
+            ),
+            ("fanout < 3ms", "no such statistic; write `p50`"),
+            ("fanout.p101 < 3ms", "no such statistic"),
+            (
+                "fanout.p99 < 3",
+                "cannot be compared with `fanout.p99`; write a duration",
+            ),
+            ("missed == 0ms", "write a number"),
+            ("errors < 200%", "a part, as `0.1%`"),
+            ("missed == -1", "write a number"),
+        ] {
+            let error = text.parse::<Threshold>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
