@@ -100,7 +100,7 @@ pub struct Phase {
 
 /// A stretch of time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(deny_unknown_fields)]
 pub struct Interval {
     /// Its beginning, in seconds from the run's.
     pub from_s: f64,
@@ -113,7 +113,22 @@ pub struct Interval {
     /// Open tabs, at its end.
     pub tabs: u64,
     /// What was counted and measured in it.
-    pub tally: Tally,
+    pub seen: Packed,
+}
+
+/// A [`Tally`] that takes a thousandth of its memory: only what is not zero or empty, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packed {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    counts: BTreeMap<String, u64>,
+    /// `HdrHistogram` V2, deflated, base64; in microseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    histograms: BTreeMap<String, HistogramText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    closes: BTreeMap<u16, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<String, u64>,
 }
 
 /// The generator itself.
@@ -138,59 +153,28 @@ pub struct Generator {
     pub descriptors: u64,
 }
 
-/// An interval as it is written: only what is not zero or empty, by name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    from_s: f64,
-    to_s: f64,
-    phase: usize,
-    users: u64,
-    tabs: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    counts: BTreeMap<String, u64>,
-    /// `HdrHistogram` V2, deflated, base64; in microseconds.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    histograms: BTreeMap<String, HistogramText>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    closes: BTreeMap<u16, u64>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    reasons: BTreeMap<String, u64>,
-}
-
-/// A histogram that is read when the document is, so that a broken one is told with its place.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-struct HistogramText(Histogram);
+/// A histogram as it is written. It is looked at when it is read, so that a broken one is told with its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+struct HistogramText(String);
 
 impl TryFrom<String> for HistogramText {
     type Error = crate::histogram::DecodeError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Histogram::decode(&text).map(Self)
+        Histogram::decode(&text)?;
+        Ok(Self(text))
     }
 }
 
-impl From<HistogramText> for String {
-    fn from(text: HistogramText) -> Self {
-        text.0.encode()
-    }
-}
-
-impl From<Interval> for Written {
-    fn from(interval: Interval) -> Self {
-        let tally = &interval.tally;
+impl From<&Tally> for Packed {
+    fn from(tally: &Tally) -> Self {
         let counts = Count::ALL.iter().filter(|count| tally.get(**count) > 0);
         let metrics = Metric::ALL.iter().filter_map(|metric| {
             let histogram = tally.metric(*metric)?;
-            Some((metric.word().to_owned(), HistogramText(histogram.clone())))
+            Some((metric.word().to_owned(), HistogramText(histogram.encode())))
         });
         Self {
-            from_s: interval.from_s,
-            to_s: interval.to_s,
-            phase: interval.phase,
-            users: interval.users,
-            tabs: interval.tabs,
             counts: counts
                 .map(|count| (count.word().to_owned(), tally.get(*count)))
                 .collect(),
@@ -201,32 +185,32 @@ impl From<Interval> for Written {
     }
 }
 
-impl From<Written> for Interval {
-    /// Names that are not known are left out: a later version may count more.
-    fn from(written: Written) -> Self {
+impl Packed {
+    /// The tally. Names that are not known are left out: a later version may count more.
+    pub fn tally(&self) -> Tally {
         let mut tally = Tally {
-            closes: written.closes,
-            reasons: written.reasons,
+            closes: self.closes.clone(),
+            reasons: self.reasons.clone(),
             ..Tally::default()
         };
-        for (word, times) in &written.counts {
+        for (word, times) in &self.counts {
             if let Some(count) = Count::from_word(word) {
                 tally.add_count(count, *times);
             }
         }
-        for (word, text) in &written.histograms {
-            if let Some(metric) = Metric::from_word(word) {
-                tally.add_metric(metric, &text.0);
+        for (word, text) in &self.histograms {
+            if let (Some(metric), Ok(histogram)) = (Metric::from_word(word), Histogram::decode(&text.0)) {
+                tally.add_metric(metric, &histogram);
             }
         }
-        Self {
-            from_s: written.from_s,
-            to_s: written.to_s,
-            phase: written.phase,
-            users: written.users,
-            tabs: written.tabs,
-            tally,
-        }
+        tally
+    }
+}
+
+impl Interval {
+    /// What was counted and measured in it.
+    pub fn tally(&self) -> Tally {
+        self.seen.tally()
     }
 }
 
@@ -244,7 +228,7 @@ impl LoadResult {
     fn sum(&self, takes: impl Fn(&Interval) -> bool) -> Tally {
         let mut sum = Tally::default();
         for interval in self.intervals.iter().filter(|interval| takes(interval)) {
-            sum.add(&interval.tally);
+            sum.add(&interval.tally());
         }
         sum
     }
@@ -261,5 +245,68 @@ impl LoadResult {
             .map(|interval| interval.tabs)
             .max()
             .unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+    use crate::threshold::Threshold;
+
+    /// A run of so many phases, each of two stretches, that missed one of two thresholds.
+    pub(crate) fn result(phases: usize) -> LoadResult {
+        let mut result = LoadResult {
+            format: FORMAT.to_owned(),
+            profile: "sample".to_owned(),
+            target: "ws://127.0.0.1:1/".to_owned(),
+            started: "2026-01-01T00:00:00Z".to_owned(),
+            seed: 7,
+            verdict: Verdict::Failed,
+            invalid: Vec::new(),
+            notes: Vec::new(),
+            thresholds: Vec::new(),
+            phases: Vec::new(),
+            intervals: Vec::new(),
+            shard: None,
+            generators: vec![Generator::default()],
+        };
+        for nth in 0..phases {
+            let from_s = 10.0 * f64::from(u32::try_from(nth).unwrap());
+            result.phases.push(Phase {
+                name: format!("phase {nth}"),
+                from_s,
+                to_s: from_s + 10.0,
+                users: 10,
+            });
+            for half in [0.0, 5.0] {
+                let mut tally = Tally::default();
+                tally.add_count(Count::Opened, 5);
+                for millis in 1..=100 {
+                    tally.record(Metric::Fanout, Duration::from_millis(millis));
+                    tally.record(Metric::Lag, Duration::from_micros(millis));
+                }
+                result.intervals.push(Interval {
+                    from_s: from_s + half,
+                    to_s: from_s + half + 5.0,
+                    phase: nth,
+                    users: 10,
+                    tabs: 20,
+                    seen: Packed::from(&tally),
+                });
+            }
+        }
+        let total = result.total();
+        let judge = |text: &str| text.parse::<Threshold>().unwrap().judge(&total);
+        result.thresholds = vec![judge("missed == 0"), judge("fanout.p99 < 1ms")];
+        result
+    }
+
+    #[test]
+    fn a_result_that_was_written_is_read_as_it_was() {
+        let result = result(3);
+
+        let read: LoadResult = serde_json::from_str(&serde_json::to_string(&result).unwrap()).unwrap();
+
+        assert_eq!(read, result);
     }
 }

@@ -12,8 +12,9 @@ use crate::{
     clock::Clock,
     dial::Dialer,
     health,
+    merge::ALONE,
     plan::Plan,
-    result::{FORMAT, Generator, Interval, LoadResult, Phase, Verdict},
+    result::{FORMAT, Generator, Interval, LoadResult, Packed, Phase, Verdict},
     schedule::Schedule,
     tally::{Count, Metric, Tally},
     threshold::shown,
@@ -52,6 +53,17 @@ pub enum RunError {
     Worker(#[source] io::Error),
 }
 
+/// How far a run has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The stretch that has just ended.
+    pub interval: &'a Interval,
+    /// What was counted in it.
+    pub tally: &'a Tally,
+    /// What was counted until its end.
+    pub total: &'a Tally,
+}
+
 /// How a run begins and ends early.
 #[derive(Debug)]
 pub struct Order {
@@ -71,7 +83,7 @@ pub struct Order {
 pub async fn run(
     plan: Plan,
     order: Order,
-    mut watch: impl FnMut(&Interval, &Tally),
+    mut watch: impl FnMut(&Progress<'_>),
 ) -> Result<LoadResult, RunError> {
     let schedule = Schedule::new(&plan);
     let descriptors = check_descriptors(&plan, &schedule)?;
@@ -92,9 +104,9 @@ pub async fn run(
     let mut gathered = Gathered::new(&shared);
     while let Some(stretch) = handed.recv().await {
         gathered.take(&stretch);
-        while let Some(mut interval) = gathered.next() {
-            gathered.ask_polls(&mut interval).await;
-            gathered.keep(interval, &mut watch);
+        while let Some(mut stretch) = gathered.next() {
+            gathered.ask_polls(&mut stretch.tally).await;
+            gathered.keep(stretch, &mut watch);
         }
     }
     for thread in threads {
@@ -178,11 +190,17 @@ fn start(shared: &Arc<Shared>) -> Result<Started, RunError> {
     Ok((threads, handed))
 }
 
+/// A stretch that is being put together.
+struct Stretch {
+    interval: Interval,
+    tally: Tally,
+}
+
 /// What was handed over until now.
 struct Gathered<'a> {
     shared: &'a Arc<Shared>,
     /// Stretches that not every worker has handed over yet, with how many have.
-    open: BTreeMap<usize, (Interval, usize)>,
+    open: BTreeMap<usize, (Stretch, usize)>,
     intervals: Vec<Interval>,
     total: Tally,
     polls: u64,
@@ -213,26 +231,29 @@ impl<'a> Gathered<'a> {
         self.cpu_max = self.cpu_max.max(stretch.cpu.min(1.0));
         self.cpu += stretch.cpu * length.as_secs_f64();
         let fresh = self.empty(nth);
-        let (interval, handed) = self.open.entry(nth).or_insert((fresh, 0));
+        let (sum, handed) = self.open.entry(nth).or_insert((fresh, 0));
         *handed += 1;
-        interval.users += stretch.users;
-        interval.tabs += stretch.tabs;
-        interval.tally.add(&stretch.tally);
+        sum.interval.users += stretch.users;
+        sum.interval.tabs += stretch.tabs;
+        sum.tally.add(&stretch.tally);
     }
 
-    fn empty(&self, nth: usize) -> Interval {
+    fn empty(&self, nth: usize) -> Stretch {
         let (from, to) = (self.beginning(nth), self.bound(nth));
         let ends = self.shared.schedule.phase_ends();
         let phase = ends
             .iter()
             .position(|end| to <= *end)
             .unwrap_or(ends.len().saturating_sub(1));
-        Interval {
-            from_s: from.as_secs_f64(),
-            to_s: to.as_secs_f64(),
-            phase,
-            users: 0,
-            tabs: 0,
+        Stretch {
+            interval: Interval {
+                from_s: from.as_secs_f64(),
+                to_s: to.as_secs_f64(),
+                phase,
+                users: 0,
+                tabs: 0,
+                seen: Packed::default(),
+            },
             tally: Tally::default(),
         }
     }
@@ -255,18 +276,18 @@ impl<'a> Gathered<'a> {
     }
 
     /// The next stretch that is complete.
-    fn next(&mut self) -> Option<Interval> {
+    fn next(&mut self) -> Option<Stretch> {
         let workers = self.shared.plan.limits.workers.max(1);
         let (nth, (_, handed)) = self.open.first_key_value()?;
         let nth = *nth;
         (*handed == workers && nth == self.intervals.len())
             .then(|| self.open.remove(&nth))
             .flatten()
-            .map(|(interval, _)| interval)
+            .map(|(stretch, _)| stretch)
     }
 
     /// How often the target's loops asked the services in this stretch.
-    async fn ask_polls(&mut self, interval: &mut Interval) {
+    async fn ask_polls(&mut self, tally: &mut Tally) {
         let Some(polls) = &self.shared.plan.site.polls else {
             return;
         };
@@ -274,7 +295,7 @@ impl<'a> Gathered<'a> {
             Ok(Ok(polls)) => {
                 let more = polls.saturating_sub(self.polls);
                 self.polls = polls;
-                interval.tally.add_count(Count::Polls, more);
+                tally.add_count(Count::Polls, more);
             }
             Ok(Err(reason)) => self.note(&format!(
                 "the services did not say how often they were called: {reason}"
@@ -289,9 +310,15 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn keep(&mut self, interval: Interval, watch: &mut impl FnMut(&Interval, &Tally)) {
-        self.total.add(&interval.tally);
-        watch(&interval, &self.total);
+    fn keep(&mut self, stretch: Stretch, watch: &mut impl FnMut(&Progress<'_>)) {
+        let Stretch { mut interval, tally } = stretch;
+        self.total.add(&tally);
+        watch(&Progress {
+            interval: &interval,
+            tally: &tally,
+            total: &self.total,
+        });
+        interval.seen = Packed::from(&tally);
         let plan = &self.shared.plan;
         let is_late = plan
             .abort_after
@@ -320,12 +347,13 @@ impl<'a> Gathered<'a> {
     }
 
     /// What not all workers handed over, as the run ended in the middle of a stretch.
-    fn rest(&mut self, watch: &mut impl FnMut(&Interval, &Tally)) {
-        while let Some((_, (mut interval, _))) = self.open.pop_first() {
+    fn rest(&mut self, watch: &mut impl FnMut(&Progress<'_>)) {
+        while let Some((_, (mut stretch, _))) = self.open.pop_first() {
+            let interval = &mut stretch.interval;
             let now = self.shared.clock.now().as_secs_f64();
             interval.from_s = self.intervals.last().map_or(0.0, |last| last.to_s);
             interval.to_s = interval.to_s.min(now).max(interval.from_s);
-            self.keep(interval, watch);
+            self.keep(stretch, watch);
         }
     }
 
@@ -333,6 +361,9 @@ impl<'a> Gathered<'a> {
         let plan = &self.shared.plan;
         self.notes.extend(outages(&self.intervals));
         self.invalid.extend(invalid(plan, &self.total));
+        if plan.shard.is_some() {
+            self.notes.push(ALONE.to_owned());
+        }
         let thresholds: Vec<_> = plan
             .thresholds
             .iter()
@@ -342,7 +373,7 @@ impl<'a> Gathered<'a> {
             Verdict::Interrupted
         } else if !self.invalid.is_empty() {
             Verdict::Invalid
-        } else if thresholds.iter().all(|judged| judged.held) {
+        } else if plan.shard.is_some() || thresholds.iter().all(|judged| judged.held) {
             Verdict::Passed
         } else {
             Verdict::Failed
@@ -419,14 +450,15 @@ fn outages(intervals: &[Interval]) -> Vec<String> {
     let mut told = Vec::new();
     for pair in intervals.windows(2) {
         let [before, after] = pair else { continue };
-        let lost = after.tally.get(Count::Lost);
+        let tally = after.tally();
+        let lost = tally.get(Count::Lost);
         if before.tabs > 0 && lost * 2 > before.tabs {
             told.push(format!(
                 "between {:.0} s and {:.0} s the target lost {lost} of {} tabs; {} requests were left unanswered",
                 after.from_s,
                 after.to_s,
                 before.tabs,
-                after.tally.get(Count::Unanswered),
+                tally.get(Count::Unanswered),
             ));
         }
     }

@@ -144,7 +144,7 @@ async fn made(plan: Plan) -> LoadResult {
         begins_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         stop: CancellationToken::new(),
     };
-    run(plan, order, |_, _| {}).await.unwrap()
+    run(plan, order, |_| {}).await.unwrap()
 }
 
 fn counts<const N: usize>(result: &LoadResult, counts: [Count; N]) -> [u64; N] {

@@ -329,7 +329,12 @@ async fn start(
         }
     };
     let users = ground.clone();
-    let plan = match plan(name, profile, overrides, ground.site()?) {
+    let mut site = ground.site()?;
+    if overrides.shard.is_some_and(|shard| shard.index > 0) {
+        // All shards load one server: its calls are counted once.
+        site.polls = None;
+    }
+    let plan = match plan(name, profile, overrides, site) {
         Ok(plan) => plan,
         Err(error) => {
             complain(&format!("{name}: {error}"));
@@ -506,7 +511,7 @@ async fn drive(
     let mut view = View::new(&plan, arguments.message_format);
     let lengths: Vec<_> = plan.phases.iter().map(|phase| phase.length).collect();
     let restarts = restarts((profile, &lengths), local, begins_in);
-    let running = run(plan, order, |interval, total| view.show(interval, total));
+    let running = run(plan, order, |progress| view.show(progress));
     let asked = super::serve::asked_to_stop()?;
     let asking = async {
         asked.await;

@@ -5,7 +5,8 @@ use std::{fmt::Write, io::IsTerminal, time::Duration};
 use anstyle::{AnsiColor, Style};
 use polytab_load::{
     plan::Plan,
-    result::{Interval, LoadResult, Verdict},
+    result::{LoadResult, Verdict},
+    run::Progress,
     tally::{Count, Metric, Tally},
     threshold::{polls_per_turn, shown},
 };
@@ -51,8 +52,9 @@ impl View {
     }
 
     /// One stretch more. On a terminal each second is told, elsewhere every few.
-    pub(super) fn show(&mut self, interval: &Interval, total: &Tally) {
-        self.since.add(&interval.tally);
+    pub(super) fn show(&mut self, progress: &Progress<'_>) {
+        let (interval, total) = (progress.interval, progress.total);
+        self.since.add(progress.tally);
         let every = if std::io::stderr().is_terminal() {
             1.0
         } else {

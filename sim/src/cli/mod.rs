@@ -7,6 +7,7 @@ mod load;
 mod load_view;
 mod mock;
 mod plan;
+mod report;
 mod run;
 mod serve;
 mod snapshot;
@@ -116,6 +117,8 @@ enum Command {
     /// They answer, and refuse, as the real services do; one line on standard output says where once all of them
     /// listen.
     Mock(Box<mock::MockArguments>),
+    /// Make a page, a table, test cases or metrics of the result of a load, or merge its shards
+    Report(report::ReportArguments),
     /// List, review, accept or reject snapshots
     Snapshot(snapshot::SnapshotArguments),
     /// Print the JSON Schema of a file format, for editors, or the OpenAPI document of the mocks' control API
@@ -182,6 +185,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Load(arguments) => load::load(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(*arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
         Command::Schema { what } => {
             let schema = match what {

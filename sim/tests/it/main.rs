@@ -1,0 +1,12 @@
+//! The whole system: the command line as people call it, the suite, and servers that are not ours. One executable for
+//! all tests: each of its own would be linked for itself, and wait for those before it.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
+
+mod command_line;
+mod foreign;
+mod mock_service;
+mod scenario_errors;
+mod stubs;
+mod suite;
+mod url_target;
