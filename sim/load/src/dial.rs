@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Uri, header};
 use polytab_seams::net::{AnyStream, ByteStream};
 use thiserror::Error;
 use tokio::{
@@ -25,8 +25,8 @@ use crate::plan::{Limits, Site};
 /// Read at once. Notifications are a few hundred bytes; a larger message is read in several pieces.
 const READ_BYTES: usize = 1024;
 
-/// A tab's connection.
-pub(crate) type Socket = WebSocketStream<Wire>;
+/// A tab's connection. Boxed: a future that takes it in would else hold it several times over.
+pub(crate) type Socket = Box<WebSocketStream<Wire>>;
 
 /// Plain or encrypted. The plain one is not boxed, as there may be tens of thousands.
 #[derive(Debug)]
@@ -103,7 +103,11 @@ impl Dialer {
     }
 
     /// Opens a connection; `nth` chooses the address that it comes from.
-    pub(crate) async fn open(&self, nth: u64, headers: &HeaderMap) -> Result<Socket, DialError> {
+    pub(crate) async fn open(
+        &self,
+        nth: u64,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Socket, DialError> {
         let limit = self.limits.connect;
         let opening = async {
             let wire = self.connect(nth).await?;
@@ -115,7 +119,7 @@ impl Dialer {
                 .max_message_size(Some(self.limits.message_bytes))
                 .max_frame_size(Some(self.limits.message_bytes));
             match client_async_with_config(request, wire, Some(config)).await {
-                Ok((socket, _)) => Ok(socket),
+                Ok((socket, _)) => Ok(Box::new(socket)),
                 Err(tungstenite::Error::Http(answer)) => Err(DialError::Status(answer.status().as_u16())),
                 Err(tungstenite::Error::Io(error)) => Err(DialError::Connect(error)),
                 Err(error) => Err(DialError::Handshake(error)),
@@ -150,7 +154,7 @@ impl Dialer {
         usize::try_from(index).ok().map(|index| self.site.sources[index])
     }
 
-    fn request(&self, headers: &HeaderMap) -> Result<Request<()>, DialError> {
+    fn request(&self, headers: &[(HeaderName, HeaderValue)]) -> Result<Request<()>, DialError> {
         let uri: &Uri = &self.site.url;
         let host = uri.authority().map_or("", |authority| authority.as_str());
         let mut request = Request::get(uri)
@@ -160,7 +164,7 @@ impl Dialer {
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             .header(header::SEC_WEBSOCKET_KEY, generate_key());
         for (name, value) in headers {
-            request = request.header(name, value);
+            request = request.header(name, value.clone());
         }
         Ok(request.body(())?)
     }

@@ -5,6 +5,7 @@
 
 mod alarm;
 pub mod clock;
+pub mod compare;
 mod dial;
 mod draw;
 pub mod health;

@@ -19,6 +19,7 @@ pub(crate) struct Schedule {
     /// For each phase that people come to at random: when, as sorted parts of it.
     random: Vec<Vec<f64>>,
     phases: Vec<Phase>,
+    happenings: Vec<Happening>,
     tabs: Vec<(u32, f64)>,
 }
 
@@ -69,12 +70,17 @@ impl Schedule {
             bounds.push(bounds[index] + phase.length.as_secs_f64());
             users.push(phase.users);
         }
+        let happens = |happening: &Happening| {
+            let mut events = plan.phases.iter().flat_map(|phase| &phase.events);
+            events.any(|process| process.happening == *happening && process.rate > 0.0)
+        };
         Self {
             draw,
             bounds,
             users,
             random,
             phases: plan.phases.clone(),
+            happenings: Happening::ALL.into_iter().filter(happens).collect(),
             tabs: plan.tabs_per_user.clone(),
         }
     }
@@ -90,6 +96,11 @@ impl Schedule {
             .iter()
             .map(|end| Duration::from_secs_f64(*end))
             .collect()
+    }
+
+    /// What happens to users in some phase.
+    pub(crate) fn happenings(&self) -> &[Happening] {
+        &self.happenings
     }
 
     /// How many users there ever are.

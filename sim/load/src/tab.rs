@@ -9,9 +9,12 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use tokio_tungstenite::tungstenite::{
-    self, Message, Utf8Bytes,
-    protocol::{CloseFrame, frame::coding::CloseCode},
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message, Utf8Bytes,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
 };
 
 use crate::dial::Socket;
@@ -22,8 +25,6 @@ pub(crate) const BROKEN: u16 = 1006;
 pub(crate) const LEFT: u16 = 1001;
 /// A message takes no longer to be written; a server that does not read holds nobody up for ever.
 const WRITE: Duration = Duration::from_secs(10);
-/// A server that was told goodbye answers in this time, or is left.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a tab is to do.
 #[derive(Debug)]
@@ -92,16 +93,16 @@ pub(crate) enum End {
 }
 
 /// Drives a tab until it ends. `hear` is told every message.
-pub(crate) async fn drive(mut socket: Socket, orders: &Orders, mut hear: impl FnMut(&str)) -> End {
+pub(crate) async fn drive(socket: &mut Socket, orders: &Orders, mut hear: impl FnMut(&str)) -> End {
     loop {
-        match say(&mut socket, orders).await {
+        match say(socket, orders).await {
             Ok(None) => {}
             Ok(Some(end)) => return end,
             Err(code) => return End::Closed(code),
         }
         // A turn of its own for each message: a server that floods one tab does not starve the others, as Tokio's
         // budget makes reading yield.
-        let next = next(&mut socket, orders).await;
+        let next = next(socket, orders).await;
         orders.wake_nobody();
         match next {
             Next::Order | Next::Heard(Ok(Message::Pong(_) | Message::Frame(_))) => {}
@@ -158,11 +159,8 @@ async fn say(socket: &mut Socket, orders: &Orders) -> Result<Option<End>, u16> {
                     code: CloseCode::from(LEFT),
                     reason: Utf8Bytes::from_static(""),
                 };
-                let leaving = async {
-                    socket.close(Some(goodbye)).await.ok();
-                    while let Some(Ok(_)) = socket.next().await {}
-                };
-                tokio::time::timeout(GOODBYE, leaving).await.ok();
+                // A browser that closes a page does not wait for the answer.
+                in_time(WebSocketStream::close(socket, Some(goodbye))).await.ok();
                 return Ok(Some(End::Left));
             }
             Order::Drop => {

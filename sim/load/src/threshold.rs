@@ -175,7 +175,7 @@ fn known() -> String {
         .join(", ");
     let counts = Count::ALL.map(|count| format!("`{}`", count.word())).join(", ");
     format!(
-        "durations are {metrics}, each with a statistic as in `connect.p99`; counts are {counts}, `{ERRORS}` and `{POLLS}`"
+        "durations are {metrics}, each with a statistic as in `connect.p99`, and counts are {counts}, `{ERRORS}` and `{POLLS}`"
     )
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
@@ -33,6 +33,19 @@ use crate::{
 
 /// How often a worker looks how late it is, whatever else is due.
 const PROBE: Duration = Duration::from_millis(10);
+
+/// Headers of a user's handshakes, kept as long as the user is there: a map of them would be many times as large.
+type Headers = Arc<[(HeaderName, HeaderValue)]>;
+
+fn flat(headers: http::HeaderMap) -> Headers {
+    let mut last = None;
+    let pairs = headers.into_iter().filter_map(|(name, value)| {
+        // The map gives a name only with the first of its values.
+        last = name.or(last.take());
+        Some((last.clone()?, value))
+    });
+    pairs.collect()
+}
 
 /// What all workers of a run know.
 #[derive(Debug)]
@@ -115,7 +128,7 @@ struct User {
     name: String,
     here: bool,
     /// None, unless signed in.
-    headers: Option<Arc<HeaderMap>>,
+    headers: Option<Headers>,
     signing: Rc<tokio::sync::Mutex<()>>,
     tabs: Vec<Tab>,
     hearing: Hearing,
@@ -292,7 +305,7 @@ impl Worker {
         if is_new {
             let user = self.new_user(number);
             self.state.borrow_mut().users.insert(number, user);
-            for index in 0..Happening::ALL.len() {
+            for index in 0..self.shared.schedule.happenings().len() {
                 self.schedule(number, index, due);
             }
         }
@@ -320,7 +333,14 @@ impl Worker {
             signing: Rc::default(),
             tabs: (0..tabs).map(|_| Tab::default()).collect(),
             hearing: Hearing::new(tabs),
-            repeated: Happening::ALL.map(Repeated::of).to_vec(),
+            repeated: self
+                .shared
+                .schedule
+                .happenings()
+                .iter()
+                .copied()
+                .map(Repeated::of)
+                .collect(),
             open: 0,
             since: Duration::ZERO,
             left: 0,
@@ -370,7 +390,7 @@ impl Worker {
                 state
                     .tally
                     .record(Metric::SignIn, self.shared.clock.now().saturating_sub(due));
-                user.headers = Some(Arc::new(headers));
+                user.headers = Some(flat(headers));
                 true
             }
             Err(reason) => {
@@ -433,7 +453,7 @@ impl Worker {
     }
 
     /// Signs a user in whom several tabs may want to be signed in: only one of them does it.
-    async fn sign_in_again(&self, number: u64, due: Duration) -> Option<Arc<HeaderMap>> {
+    async fn sign_in_again(&self, number: u64, due: Duration) -> Option<Headers> {
         let signing = self.with(|state| Some(Rc::clone(&state.users.get(&number)?.signing)))?;
         let _turn = signing.lock().await;
         let headers = || self.with(|state| state.users.get(&number)?.headers.clone());
@@ -445,7 +465,7 @@ impl Worker {
     }
 
     /// A tab's life.
-    async fn live(self: Rc<Self>, place: Place, headers: Arc<HeaderMap>) {
+    async fn live(self: Rc<Self>, place: Place, headers: Headers) {
         // Boxed, so that what only opening needs is given back before the tab's long life.
         let socket = Box::pin(async {
             let _permit = self.under_way.acquire().await;
@@ -454,7 +474,7 @@ impl Worker {
         })
         .await;
         drop(headers);
-        let socket = match socket {
+        let mut socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
                 let ours = if error.is_ours() { OURS } else { "" };
@@ -463,7 +483,7 @@ impl Worker {
             }
         };
         let Some(orders) = self.opened(place) else { return };
-        let end = tab::drive(socket, &orders, |text| self.hear(place, text)).await;
+        let end = tab::drive(&mut socket, &orders, |text| self.hear(place, text)).await;
         self.ended(place, end);
     }
 

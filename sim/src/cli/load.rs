@@ -3,12 +3,13 @@
 use std::{
     fs,
     net::IpAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, bail};
-use clap::{ValueEnum, builder::FalseyValueParser};
+use clap::{Subcommand, ValueEnum, builder::FalseyValueParser};
 use http::HeaderName;
 use jiff::Timestamp;
 use polytab_load::{
@@ -24,7 +25,7 @@ use super::{
     Exit,
     check::show,
     complain,
-    load_view::{View, summary},
+    load_view::{View, comparison, summary},
     mock::runtime,
     plan::MessageFormat,
     say, tell,
@@ -43,8 +44,10 @@ use crate::{
 
 /// What to load, how, and where.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct LoadArguments {
+    #[command(subcommand)]
+    command: Option<LoadCommand>,
     /// A load profile (*.load.yaml), or the name of a shipped one
     #[arg(value_name = "PROFILE", required_unless_present = "list")]
     profile: Option<String>,
@@ -81,6 +84,9 @@ pub(super) struct LoadArguments {
     /// Write the result (JSON) to this file
     #[arg(long, value_name = "FILE", env = "POLYTAB_LOAD_OUT")]
     out: Option<PathBuf>,
+    /// Make the run so many times, each with its own result in a line of `--out`
+    #[arg(long, value_name = "N", default_value = "1", env = "POLYTAB_LOAD_REPEAT")]
+    repeat: NonZeroU32,
     /// Form of the output: for people, or the result as one line of JSON
     #[arg(long, value_enum, default_value_t, env = "POLYTAB_MESSAGE_FORMAT")]
     message_format: MessageFormat,
@@ -91,6 +97,12 @@ pub(super) struct LoadArguments {
     users_of: UserArguments,
     #[command(flatten)]
     services: ServiceArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum LoadCommand {
+    /// Say what became slower or wrong between two results, and how sure that is
+    Compare(CompareArguments),
 }
 
 /// Who the users are, and how they sign in.
@@ -225,6 +237,9 @@ const LONGEST: Duration = Duration::from_hours(1);
 const OPENS_PER_SECOND: u64 = 1000;
 
 pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
+    if let Some(LoadCommand::Compare(arguments)) = &arguments.command {
+        return compare(arguments);
+    }
     if arguments.list {
         return list();
     }
@@ -249,7 +264,56 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         ));
         return Ok(Exit::Usage);
     }
-    runtime()?.block_on(start(arguments, (&name, &profile), &overrides))
+    let runtime = runtime()?;
+    let mut worst = Exit::Passed;
+    let mut results = Vec::new();
+    for _ in 0..arguments.repeat.get() {
+        let exit = runtime.block_on(start(arguments, (&name, &profile), (&overrides, &mut results)))?;
+        worst = if exit.code() > worst.code() { exit } else { worst };
+        if exit == Exit::Interrupted {
+            break;
+        }
+    }
+    Ok(worst)
+}
+
+/// Two results, or two series of results.
+#[derive(Debug, clap::Args)]
+struct CompareArguments {
+    /// Results before, as `--out` writes them; several runs (`--repeat`) make it sure
+    before: PathBuf,
+    /// Results after
+    after: PathBuf,
+    /// How much longer durations may be, as `10%`
+    #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
+    margin: f64,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse().ok());
+    match number {
+        Some(percent) if (0.0..=1000.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("write a percentage, as `10%`".to_owned()),
+    }
+}
+
+fn compare(arguments: &CompareArguments) -> anyhow::Result<Exit> {
+    let mut runs = Vec::new();
+    for path in [&arguments.before, &arguments.after] {
+        match super::report::read(path) {
+            Ok(read) => runs.push(read),
+            Err(error) => {
+                complain(&format!("{error:#}"));
+                return Ok(Exit::InvalidFile);
+            }
+        }
+    }
+    let compared = polytab_load::compare::compare(&runs[0], &runs[1], arguments.margin);
+    say(&comparison(&compared))?;
+    let is_worse = compared.iter().any(|compared| compared.is_worse);
+    Ok(if is_worse { Exit::Thresholds } else { Exit::Passed })
 }
 
 fn list() -> anyhow::Result<Exit> {
@@ -315,7 +379,7 @@ fn overrides(arguments: &LoadArguments) -> anyhow::Result<Overrides> {
 async fn start(
     arguments: &LoadArguments,
     (name, profile): (&str, &Profile),
-    overrides: &Overrides,
+    (overrides, lines): (&Overrides, &mut Vec<String>),
 ) -> anyhow::Result<Exit> {
     let local = match arguments.url {
         Some(_) => None,
@@ -349,7 +413,7 @@ async fn start(
         populate(&users, ours(&plan)).await?;
     }
     let result = drive(arguments, profile, plan, local.as_ref()).await?;
-    tell_result(arguments, &result)
+    tell_result(arguments, &result, lines)
 }
 
 /// Numbers of the users that this process drives.
@@ -563,10 +627,17 @@ async fn restarts((profile, lengths): (&Profile, &[Duration]), local: Option<&Lo
     }
 }
 
-fn tell_result(arguments: &LoadArguments, result: &LoadResult) -> anyhow::Result<Exit> {
+/// Tells one run, and writes all until now.
+fn tell_result(
+    arguments: &LoadArguments,
+    result: &LoadResult,
+    lines: &mut Vec<String>,
+) -> anyhow::Result<Exit> {
     let line = serde_json::to_string(result)?;
+    lines.push(line.clone());
     if let Some(path) = &arguments.out {
-        fs::write(path, format!("{line}\n")).with_context(|| format!("cannot write `{}`", path.display()))?;
+        fs::write(path, format!("{}\n", lines.join("\n")))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     match arguments.message_format {
         MessageFormat::Json => say(&line)?,

@@ -4,6 +4,7 @@ use std::{fmt::Write, io::IsTerminal, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use polytab_load::{
+    compare::{Change, Compared},
     plan::Plan,
     result::{LoadResult, Verdict},
     run::Progress,
@@ -134,6 +135,41 @@ pub(super) fn summary(result: &LoadResult) -> String {
     )
     .ok();
     text
+}
+
+/// Both sides of a comparison.
+pub(super) fn comparison(all: &[Compared]) -> String {
+    let mut text = format!(
+        "{:<20} {:>12} {:>12} {:>9}  95 % sure\n",
+        "", "before", "after", "change"
+    );
+    for compared in all {
+        let (before, after) = (compared.before, compared.after);
+        match compared.change {
+            Change::Ratio { ratio, bounds } => {
+                let bounds = bounds.map_or_else(
+                    || "of one run each nothing is".to_owned(),
+                    |(low, high)| format!("{low:.2} to {high:.2}"),
+                );
+                write!(
+                    text,
+                    "{:<20} {:>9.2} ms {:>9.2} ms {:>8.2}×  {bounds}",
+                    compared.name, before, after, ratio
+                )
+                .ok();
+            }
+            Change::Difference(difference) => {
+                write!(
+                    text,
+                    "{:<20} {before:>12.1} {after:>12.1} {difference:>+9.1} ",
+                    compared.name
+                )
+                .ok();
+            }
+        }
+        text.push_str(if compared.is_worse { "  worse\n" } else { "\n" });
+    }
+    text.trim_end().to_owned()
 }
 
 fn metrics(text: &mut String, total: &Tally) {

@@ -92,7 +92,7 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<Exit> {
 }
 
 /// All results in a file: one document, or one in each line. Other lines, as logs have them, are passed over.
-fn read(path: &Path) -> anyhow::Result<Vec<LoadResult>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<LoadResult>> {
     let name = path.display();
     let mut text = String::new();
     if path == Path::new("-") {

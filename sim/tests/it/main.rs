@@ -5,6 +5,7 @@
 
 mod command_line;
 mod foreign;
+mod load;
 mod mock_service;
 mod scenario_errors;
 mod stubs;

@@ -1,0 +1,305 @@
+//! `polytab load` and `polytab report` as people and pipelines meet them.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/load")
+}
+
+/// `polytab` in this folder, in an environment that says nothing.
+fn polytab(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("COLUMNS", "100")
+        .args(arguments);
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    polytab(folder, arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// How busy the machine of a test is decides nothing.
+const PATIENT: &str = "limits: {lag: 1h}\n";
+
+/// A profile in a folder of its own.
+fn profile(content: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("my.load.yaml"), format!("{content}{PATIENT}")).unwrap();
+    folder
+}
+
+const SMALL: &str = "\
+users: 6
+tabs_per_user: {1: 50%, 3: 50%}
+phases:
+  - {name: arrive, for: 1s, arrival: poisson}
+  - {name: steady, for: 2s}
+changes: every 1s
+reference: {server: {start_delay: 100ms, short_loop: 200ms}}
+";
+
+#[test]
+fn the_reference_server_is_started_loaded_and_judged() {
+    let folder = profile(&format!(
+        "{SMALL}thresholds: [missed == 0, doubled == 0, cross_user == 0, errors == 0, fanout.count >= 6]\n"
+    ));
+
+    let output = run(folder.path(), &["load", "my.load.yaml", "--out", "result.json"]);
+
+    let said = text(&output.stdout);
+    assert_eq!(code(&output), 0, "{said}{}", text(&output.stderr));
+    assert!(said.contains("passed: my, "), "{said}");
+    assert_eq!(said.matches("held ").count(), 5, "{said}");
+    let page = run(
+        folder.path(),
+        &["report", "html", "result.json", "-o", "result.html"],
+    );
+    assert_eq!(code(&page), 0);
+    let page = fs::read_to_string(folder.path().join("result.html")).unwrap();
+    assert!(page.contains("<h1>my <b>passed</b></h1>"));
+    let shown = run(folder.path(), &["report", "show", "result.json"]);
+    assert_eq!(text(&shown.stdout), said);
+}
+
+#[test]
+fn a_missed_threshold_is_99_and_told() {
+    let folder = profile(&format!("{SMALL}thresholds: [opened >= 1000]\n"));
+
+    let output = run(folder.path(), &["load", "my.load.yaml", "--out", "result.json"]);
+
+    let said = text(&output.stdout);
+    assert_eq!(code(&output), 99, "{said}");
+    assert!(said.contains("missed  opened >= 1000"), "{said}");
+    let junit = run(folder.path(), &["report", "junit", "result.json"]);
+    assert_eq!(code(&junit), 99);
+    assert!(text(&junit.stdout).contains("failures=\"1\""));
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_profile_is_told_with_its_place() {
+    let output = run(&data(), &["load", "broken.load.yaml"]);
+
+    assert_eq!(code(&output), 3);
+    insta::assert_snapshot!(text(&output.stderr));
+}
+
+/// Arguments, the exit code, and what standard error says.
+const ENDS: &[(&[&str], i32, &str)] = &[
+    (&["load"], 2, "PROFILE"),
+    (&["load", "smok"], 2, "`smoke` is nearest"),
+    (&["load", "none.load.yaml"], 3, "none.load.yaml"),
+    (
+        &["load", "smoke", "--url", "wss://example.org/ws"],
+        2,
+        "`example.org` is not this machine",
+    ),
+    (
+        &[
+            "load",
+            "soak",
+            "--url",
+            "ws://example.org/ws",
+            "--i-own-this-server",
+            "--duration",
+            "2h",
+        ],
+        2,
+        "--duration",
+    ),
+    (
+        &[
+            "load",
+            "smoke",
+            "--url",
+            "ws://example.org/ws",
+            "--i-own-this-server",
+            "--users",
+            "100000000",
+        ],
+        3,
+        "100000000 users are too many",
+    ),
+    (
+        &["load", "smoke", "--url", "http://127.0.0.1/"],
+        2,
+        "`ws://…` or `wss://…`",
+    ),
+    (&["load", "smoke", "--shard", "4/4"], 2, "no shard"),
+    (&["load", "smoke", "--shard", "auto"], 2, "JOB_COMPLETION_INDEX"),
+    (
+        &["load", "smoke", "--start-at", "2020-01-01T00:00:00Z"],
+        2,
+        "has passed",
+    ),
+    (
+        &["load", "smoke", "--threshold", "fanot.p99 < 3ms"],
+        3,
+        "`fanot.p99`",
+    ),
+    (&["load", "smoke", "--tabs", "1:50%"], 2, "add up to 50%"),
+    (
+        &[
+            "load",
+            "smoke",
+            "--url",
+            "ws://127.0.0.1:1/",
+            "--sign-in",
+            "password",
+        ],
+        2,
+        "--token-url",
+    ),
+    (&["report", "html", "none.json"], 3, "cannot read `none.json`"),
+    (&["report", "html", "broken.load.yaml"], 3, "holds no result"),
+];
+
+#[test]
+fn every_wrong_command_says_what_to_do() {
+    for (arguments, exit, part) in ENDS {
+        let output = run(&data(), arguments);
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), *exit, "{arguments:?}: {said}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_target_that_is_not_there_is_the_surroundings_fault() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let folder = profile("users: 2\nphases: [{name: one, for: 1s}]\nclient: bare\n");
+
+    let output = run(
+        folder.path(),
+        &[
+            "load",
+            "my.load.yaml",
+            "--url",
+            &format!("ws://127.0.0.1:{port}/"),
+        ],
+    );
+
+    assert_eq!(code(&output), 6);
+    assert!(
+        text(&output.stdout).contains("connection failed: connection refused"),
+        "{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+fn who_interrupts_a_run_gets_its_result() {
+    let folder = profile(&SMALL.replace("for: 2s", "for: 10m"));
+    let mut child = polytab(folder.path(), &["load", "my.load.yaml", "--out", "result.json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first line of progress: the run has begun.
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.contains(" s "))
+        .unwrap();
+
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+
+    assert_eq!(code(&output), 130);
+    assert!(
+        text(&output.stdout).contains("interrupted: my, "),
+        "{}",
+        text(&output.stdout)
+    );
+    let result: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
+    assert_eq!(result["verdict"], "interrupted");
+}
+
+#[test]
+fn shards_merged_are_the_whole_and_a_lost_one_is_named() {
+    let folder = profile(
+        "users: 9\ntabs_per_user: 2\nphases: [{name: one, for: 2s, arrival: spike}]\nthresholds: [opened == 18]\n",
+    );
+    let lines = |shards: &[&str]| {
+        let of = |shard: &&str| {
+            let output = run(
+                folder.path(),
+                &[
+                    "load",
+                    "my.load.yaml",
+                    "--shard",
+                    shard,
+                    "--message-format",
+                    "json",
+                ],
+            );
+            assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        shards.iter().map(of).collect::<String>()
+    };
+    let merged = |lines: &str| {
+        let mut child = polytab(folder.path(), &["report", "merge", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (code(&output), result)
+    };
+    let parts = lines(&["0/3", "1/3", "2/3"]);
+    // They ran one after the other here, and began at one time as far as the merge can tell.
+    let began: Vec<Value> = parts
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let mut lines: Vec<String> = began.iter().map(|part| in_order(part, &began[0])).collect();
+    lines.insert(1, "a line of something else".to_owned());
+    let together = lines.join("\n");
+    let without = lines[1..].join("\n");
+
+    let (exit, whole) = merged(&together);
+    let (exit_without, rest) = merged(&without);
+
+    assert_eq!((exit, &whole["verdict"]), (0, &"passed".into()), "{whole}");
+    assert_eq!(whole["thresholds"][0]["seen"], "18");
+    assert_eq!(exit_without, 6);
+    assert_eq!(rest["invalid"][0], "of 3 shards these are missing: 0");
+}
+
+/// As a run writes it: the format first, by which the line is known; with the beginning of another.
+fn in_order(part: &Value, first: &Value) -> String {
+    let mut part = part.clone();
+    part["started"] = first["started"].clone();
+    let format = part.as_object_mut().unwrap().remove("format").unwrap();
+    format!("{{\"format\":{format},{}", &part.to_string()[1..])
+}
