@@ -53,6 +53,8 @@ pub struct Limits {
     pub settling: Duration,
     /// One turn of the target's short loop.
     pub turn: Duration,
+    /// From a user's first tab to the first turn.
+    pub start_delay: Duration,
     /// The generator's own lateness (99th percentile) above which nothing can be said of the target.
     pub lag: Duration,
     /// Handshakes and sign-ins under way at once, each worker.
@@ -78,6 +80,7 @@ impl Default for Limits {
             notification: Duration::from_secs(20),
             settling: Duration::from_secs(10),
             turn: Duration::from_secs(5),
+            start_delay: Duration::from_secs(3),
             lag: Duration::from_millis(10),
             under_way: 256,
             queue: 256,

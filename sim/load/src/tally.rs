@@ -124,7 +124,7 @@ pub enum Count {
     FailedChanges,
     /// Calls that the server made to the services for its loops.
     Polls,
-    /// Turns of users: how long users had an open tab, in short loops.
+    /// Turns that a right server makes at most for its users: how long each had an open tab, in short loops.
     Turns,
 }
 

@@ -1,25 +1,44 @@
-//! `polytab check`: what is wrong with scenario files.
+//! `polytab check`: what is wrong with scenario files and load profiles.
 
 use std::{io::IsTerminal, path::PathBuf};
 
 use super::{Exit, complain, routes, say, width};
-use crate::scenario::{
-    load::load,
-    problem::{Problem, render},
+use crate::{
+    load::profile::Profile,
+    scenario::{
+        document,
+        load::load,
+        problem::{Problem, render},
+    },
 };
 
 /// What to check.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
-    /// Scenario files, and folders of them
+    /// Scenario files, and folders of them; load profiles (*.load.yaml)
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
 }
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
-    let loaded = load(&arguments.paths, &routes());
-    if !loaded.problems.is_empty() {
-        return Ok(show(&loaded.problems, loaded.files));
+    let is_profile = |path: &&PathBuf| path.to_string_lossy().ends_with(".load.yaml");
+    let (profiles, scenarios): (Vec<_>, Vec<_>) = arguments.paths.iter().partition(is_profile);
+    let mut problems = Vec::new();
+    for path in &profiles {
+        problems.extend(document::load::<Profile>(path).err().into_iter().flatten());
+    }
+    if scenarios.is_empty() {
+        return if problems.is_empty() {
+            say(&format!("load profiles without problems: {}", profiles.len()))
+        } else {
+            Ok(show(&problems, profiles.len()))
+        };
+    }
+    let paths: Vec<_> = scenarios.into_iter().cloned().collect();
+    let loaded = load(&paths, &routes());
+    problems.extend(loaded.problems);
+    if !problems.is_empty() {
+        return Ok(show(&problems, loaded.files + profiles.len()));
     }
     if loaded.files == 0 {
         complain(&nothing(&arguments.paths));

@@ -4,7 +4,6 @@ mod check;
 mod config;
 mod explain;
 mod load;
-mod load_view;
 mod mock;
 mod plan;
 mod report;
@@ -109,7 +108,7 @@ enum Command {
     /// Say what is wrong with scenario files, without running them
     Check(check::CheckArguments),
     /// Load a server with users who have several tabs each, and count what their tabs should have heard and did not
-    Load(Box<load::LoadArguments>),
+    Load(Box<load::arguments::LoadArguments>),
     /// Start the reference server with its mocks
     Serve(Box<serve::ServeArguments>),
     /// Start the mocks alone: Keycloak, backend services, gateway, GitLab, and the API that orders what they do

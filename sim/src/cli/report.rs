@@ -10,7 +10,11 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use polytab_load::{merge::merge, report, result::LoadResult};
 
-use super::{Exit, complain, load::exit, load_view::summary, say};
+use super::{
+    Exit, complain,
+    load::{exit, view::summary},
+    say,
+};
 
 /// Results of one load, and what is to become of them.
 #[derive(Debug, clap::Args)]

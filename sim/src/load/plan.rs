@@ -169,6 +169,7 @@ fn limits(profile: &Profile, overrides: &Overrides) -> Limits {
         notification: or(given.notification, usual.notification),
         settling: or(given.settling, usual.settling),
         turn: or(given.turn, usual.turn),
+        start_delay: or(given.start_delay, usual.start_delay),
         lag: or(given.lag, usual.lag),
         under_way: given.under_way.unwrap_or(usual.under_way),
         // The target is on this machine, more often than not, and needs a core as well.

@@ -321,6 +321,8 @@ pub struct Limits {
     pub settling: Option<Span>,
     /// One turn of the target's short loop; 5 s unless told.
     pub turn: Option<Span>,
+    /// From a user's first tab to the first turn; 3 s unless told.
+    pub start_delay: Option<Span>,
     /// How late the generator itself may be (99th percentile); 10 ms unless told.
     pub lag: Option<Span>,
     /// Handshakes and sign-ins under way at once, each worker; 256 unless told.

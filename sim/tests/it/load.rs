@@ -103,6 +103,25 @@ fn everything_that_is_wrong_with_a_profile_is_told_with_its_place() {
     insta::assert_snapshot!(text(&output.stderr));
 }
 
+#[test]
+fn a_profile_is_checked_without_a_run() {
+    let good = profile(SMALL);
+
+    let (good, bad) = (
+        run(good.path(), &["check", "my.load.yaml"]),
+        run(&data(), &["check", "broken.load.yaml"]),
+    );
+
+    assert_eq!(
+        (code(&good), text(&good.stdout)),
+        (0, "load profiles without problems: 1\n".to_owned())
+    );
+    assert_eq!(
+        (code(&bad), bad.stderr),
+        (3, run(&data(), &["load", "broken.load.yaml"]).stderr)
+    );
+}
+
 /// Arguments, the exit code, and what standard error says.
 const ENDS: &[(&[&str], i32, &str)] = &[
     (&["load"], 2, "PROFILE"),

@@ -227,7 +227,8 @@ fn phases(page: &mut String, result: &LoadResult) {
         let tabs = of_phase.map(|interval| interval.tabs).max().unwrap_or(0);
         write!(
             page,
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tabs}</td>",
+            "<tr><td>{}. {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tabs}</td>",
+            nth + 1,
             escape(&phase.name),
             seconds(phase.from_s),
             seconds(phase.to_s - phase.from_s),
@@ -337,7 +338,7 @@ mod tests {
         for judged in &result.thresholds {
             assert!(page.contains(&escape(&judged.threshold)));
         }
-        assert_eq!(page.matches("<tr><td>phase ").count(), 60);
+        assert_eq!(page.matches(". phase ").count(), 60);
         assert!(page.contains("from a change to its notification, each tab"));
         assert!(!page.contains("NaN"));
     }

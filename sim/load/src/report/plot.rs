@@ -12,6 +12,8 @@ const TOP: f64 = 26.0;
 const BOTTOM: f64 = 34.0;
 /// Names above the plot that stand closer than this are left out.
 const NAME_GAP: f64 = 56.0;
+/// Height of a name.
+const NAME_HEIGHT: f64 = 14.0;
 
 /// One line. Points without a value break it.
 pub(super) struct Line {
@@ -68,10 +70,16 @@ impl Plot<'_> {
             )
             .ok();
         }
-        for (at, name) in &self.ticks {
+        for (nth, (at, name)) in self.ticks.iter().enumerate() {
+            // The last one ends where the plot does, beside which the names of lines stand.
+            let anchor = if nth + 1 == self.ticks.len() {
+                "end"
+            } else {
+                "middle"
+            };
             write!(
                 svg,
-                "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
                 x(*at),
                 HEIGHT - BOTTOM + 18.0,
                 escape(name)
@@ -157,8 +165,9 @@ impl Plot<'_> {
             let room = usize::from(room.unwrap_or(200));
             if left >= last + NAME_GAP {
                 last = left.max(right - NAME_GAP);
-                let short: String = if name.chars().count() > room {
-                    name.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+                // A name that does not fit is told by its number, by which the table of phases finds it.
+                let short = if name.chars().count() > room {
+                    format!("{}.", nth + 1)
                 } else {
                     name.clone()
                 };
@@ -202,12 +211,17 @@ impl Plot<'_> {
             .ok();
             ends.extend(end.map(|end| (end, nth)));
         }
-        // Names beside the ends of their lines, pushed apart where they would meet.
+        // Names beside the ends of their lines, pushed apart where they would meet, and kept beside the plot.
         ends.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut last = f64::NEG_INFINITY;
-        for (at, nth) in ends {
-            let at = at.max(last + 14.0);
-            last = at;
+        for (at, _) in &mut ends {
+            *at = at.max(last + NAME_HEIGHT);
+            last = *at;
+        }
+        let mut lowest = HEIGHT - BOTTOM + NAME_HEIGHT;
+        for (at, nth) in ends.into_iter().rev() {
+            let at = at.min(lowest - NAME_HEIGHT);
+            lowest = at;
             write!(
                 svg,
                 "<text class=\"name t{nth}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",

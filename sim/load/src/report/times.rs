@@ -109,7 +109,12 @@ fn draw(page: &mut String, result: &LoadResult, (title, unit): (&str, &str), lin
     let end = result.intervals.last().map_or(0.0, |last| last.to_s);
     let ticks = (0..=4).map(|part| {
         let at = end * f64::from(part) / 4.0;
-        (at, shown(Duration::from_secs_f64(at)))
+        let name = if part == 0 {
+            "0 s".to_owned()
+        } else {
+            shown(Duration::from_secs_f64(at))
+        };
+        (at, name)
     });
     let bands = result
         .phases

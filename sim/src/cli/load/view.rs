@@ -12,7 +12,7 @@ use polytab_load::{
     threshold::{polls_per_turn, shown},
 };
 
-use super::{plan::MessageFormat, tell};
+use crate::cli::{plan::MessageFormat, tell};
 
 /// Lines between which nobody should wait longer.
 const EVERY: f64 = 5.0;
@@ -98,7 +98,7 @@ impl View {
 }
 
 /// The whole result for people.
-pub(super) fn summary(result: &LoadResult) -> String {
+pub(in crate::cli) fn summary(result: &LoadResult) -> String {
     let total = result.total();
     let mut text = String::new();
     metrics(&mut text, &total);

@@ -1,0 +1,483 @@
+//! Users and tabs from their coming to their end: sign-in, handshake, what is said and heard, and coming back.
+
+use std::{cmp::Reverse, rc::Rc, time::Duration};
+
+use serde_json::Value;
+
+use super::{Headers, Item, OURS, Place, Tab, User, Worker, flat};
+use crate::{
+    hearing::{Hearing, Moment},
+    plan::{Pace, Plan},
+    schedule::Repeated,
+    tab::{self, End, Order, Orders},
+    tally::{Count, Metric, Tally},
+};
+
+impl Worker {
+    pub(super) fn arrive(self: &Rc<Self>, number: u64, due: Duration) {
+        let is_new = !self.state.borrow().users.contains_key(&number);
+        if is_new {
+            let user = self.new_user(number);
+            self.state.borrow_mut().users.insert(number, user);
+            for index in 0..self.shared.schedule.happenings().len() {
+                self.schedule(number, index, due);
+            }
+        }
+        {
+            let state = &mut *self.state.borrow_mut();
+            let Some(user) = state.users.get_mut(&number) else {
+                return;
+            };
+            if user.here {
+                return;
+            }
+            user.here = true;
+            state.tally.count(Count::Users);
+        }
+        let worker = Rc::clone(self);
+        self.spawn(async move { worker.enter(number, due).await });
+    }
+
+    fn new_user(&self, number: u64) -> User {
+        let tabs = self.shared.schedule.tabs(number) as usize;
+        User {
+            name: (self.plan().site.user_name)(number),
+            here: false,
+            headers: None,
+            signing: Rc::default(),
+            tabs: (0..tabs).map(|_| Tab::default()).collect(),
+            hearing: Hearing::new(tabs),
+            repeated: self
+                .shared
+                .schedule
+                .happenings()
+                .iter()
+                .copied()
+                .map(Repeated::of)
+                .collect(),
+            open: 0,
+            since: Duration::ZERO,
+            gone: None,
+            left: 0,
+        }
+    }
+
+    /// Signs a user in, and lets the tabs open.
+    async fn enter(self: Rc<Self>, number: u64, due: Duration) {
+        let has_headers = {
+            let state = self.state.borrow();
+            state
+                .users
+                .get(&number)
+                .is_some_and(|user| user.headers.is_some())
+        };
+        if !has_headers && !self.sign_in(number, due).await {
+            // The page of a sign-in that failed has no tab that could come back.
+            self.with(|state| {
+                if let Some(user) = state.users.get_mut(&number) {
+                    user.here = false;
+                }
+            });
+            return;
+        }
+        let begin = self.now().max(due);
+        for tab in 0..self.shared.schedule.tabs(number) {
+            let intended = begin + self.shared.schedule.opening(number, tab);
+            self.reopen(number, tab as usize, intended);
+        }
+    }
+
+    async fn sign_in(&self, number: u64, due: Duration) -> bool {
+        let Ok(_permit) = self.under_way.acquire().await else {
+            return false;
+        };
+        let signed_in = (self.plan().site.sign_in)(number).await;
+        let state = &mut *self.state.borrow_mut();
+        let Some(user) = state.users.get_mut(&number) else {
+            return false;
+        };
+        match signed_in {
+            Ok(headers) => {
+                state
+                    .tally
+                    .record(Metric::SignIn, self.shared.clock.now().saturating_sub(due));
+                user.headers = Some(flat(headers));
+                true
+            }
+            Err(reason) => {
+                state.tally.fail(Count::FailedSignIns, &reason);
+                false
+            }
+        }
+    }
+
+    /// Has a tab open at this time, in a new life.
+    pub(super) fn reopen(&self, number: u64, tab: usize, intended: Duration) {
+        let place = {
+            let mut state = self.state.borrow_mut();
+            let Some(user) = state.users.get_mut(&number).filter(|user| user.here) else {
+                return;
+            };
+            let life = user.tabs[tab].life + 1;
+            let attempt = user.tabs[tab].attempt;
+            user.tabs[tab] = Tab {
+                life,
+                intended,
+                attempt,
+                ..Tab::default()
+            };
+            Place {
+                user: number,
+                tab,
+                life,
+            }
+        };
+        self.at(intended, Item::Open(place));
+    }
+
+    pub(super) fn open(self: &Rc<Self>, place: Place, due: Duration) {
+        let headers = {
+            let state = &mut *self.state.borrow_mut();
+            let Some(user) = state.users.get_mut(&place.user).filter(|user| user.here) else {
+                return;
+            };
+            let tab = &mut user.tabs[place.tab];
+            if tab.life != place.life {
+                return;
+            }
+            tab.intended = due;
+            state.tally.count(Count::Opens);
+            user.headers.clone()
+        };
+        let worker = Rc::clone(self);
+        self.spawn(async move {
+            let headers = match headers {
+                Some(headers) => headers,
+                // The login session is over: the page sends its user to sign in again.
+                None => match worker.sign_in_again(place.user, due).await {
+                    Some(headers) => headers,
+                    None => return worker.come_back(place, tab::BROKEN),
+                },
+            };
+            worker.live(place, headers).await;
+        });
+    }
+
+    /// Signs a user in whom several tabs may want to be signed in: only one of them does it.
+    async fn sign_in_again(&self, number: u64, due: Duration) -> Option<Headers> {
+        let signing = self.with(|state| Some(Rc::clone(&state.users.get(&number)?.signing)))?;
+        let _turn = signing.lock().await;
+        let headers = || self.with(|state| state.users.get(&number)?.headers.clone());
+        if let Some(headers) = headers() {
+            return Some(headers);
+        }
+        self.sign_in(number, due).await;
+        headers()
+    }
+
+    /// A tab's life.
+    async fn live(self: Rc<Self>, place: Place, headers: Headers) {
+        // Boxed, so that what only opening needs is given back before the tab's long life.
+        let socket = Box::pin(async {
+            let _permit = self.under_way.acquire().await;
+            self.opened.set(self.opened.get() + 1);
+            self.shared.dialer.open(self.opened.get(), &headers).await
+        })
+        .await;
+        drop(headers);
+        let mut socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => {
+                let ours = if error.is_ours() { OURS } else { "" };
+                self.with(|state| state.tally.fail(Count::FailedOpens, &format!("{ours}{error}")));
+                return self.come_back(place, tab::BROKEN);
+            }
+        };
+        let Some(orders) = self.opened(place) else { return };
+        let end = tab::drive(&mut socket, &orders, |text| self.hear(place, text)).await;
+        self.ended(place, end);
+    }
+
+    /// The handshake is over. Nothing, when the tab is no longer wanted.
+    fn opened(&self, place: Place) -> Option<Orders> {
+        let now = self.now();
+        let plan = self.plan();
+        let orders = Orders::default();
+        let is_ready = plan.page.ready.is_none();
+        let stays = {
+            let state = &mut *self.state.borrow_mut();
+            let user = state.users.get_mut(&place.user).filter(|user| user.here)?;
+            let tab = &mut user.tabs[place.tab];
+            if tab.life != place.life {
+                return None;
+            }
+            state.tally.count(Count::Opened);
+            state
+                .tally
+                .record(Metric::Connect, now.saturating_sub(tab.intended));
+            tab.orders = Some(orders.clone());
+            for template in &plan.page.on_open {
+                state.tally.count(Count::Sent);
+                orders.give(
+                    Order::Say(template.text(&user.name, place.tab)),
+                    plan.limits.queue,
+                );
+            }
+            state.tabs += 1;
+            user.open += 1;
+            if user.open == 1 {
+                // Who was away for a turn or more begins anew: the first turn comes after the start delay, and not
+                // after a whole turn. So many turns a right server makes at most, however long the user stays.
+                let limits = &plan.limits;
+                if user.gone.is_none_or(|gone| now > gone + limits.turn) {
+                    state.rest += limits.turn.saturating_sub(limits.start_delay);
+                }
+                user.since = now;
+                state.present += 1;
+            }
+            plan.page.stay.filter(|_| user.open == 1)
+        };
+        if let Some(stay) = stays {
+            self.at(now + stay, Item::Depart(place.user));
+        }
+        if is_ready {
+            self.ready(place, now);
+        }
+        Some(orders)
+    }
+
+    /// The tab does what it does once it is ready.
+    fn ready(&self, place: Place, now: Duration) {
+        let plan = self.plan();
+        let state = &mut *self.state.borrow_mut();
+        let Some(user) = state.users.get_mut(&place.user) else {
+            return;
+        };
+        let tab = &mut user.tabs[place.tab];
+        tab.ready = true;
+        tab.attempt = 0;
+        let initial = plan.page.notification.as_ref().is_some_and(|rule| rule.initial);
+        user.hearing.ready(place.tab, initial, now);
+        for template in &plan.page.on_ready {
+            if let Some(orders) = &tab.orders {
+                state.tally.count(Count::Sent);
+                orders.give(
+                    Order::Say(template.text(&user.name, place.tab)),
+                    plan.limits.queue,
+                );
+            }
+        }
+        let number = u32::try_from(place.tab).unwrap_or(u32::MAX);
+        let part = self.shared.schedule.request_phase(place.user, number);
+        for (index, request) in plan.page.requests.iter().enumerate() {
+            let first = match request.pace {
+                Pace::Every(every) => now + every.mul_f64(part),
+                Pace::BackToBack => now,
+            };
+            state.entered += 1;
+            let nth = state.entered;
+            state
+                .agenda
+                .push(Reverse((first, nth, Item::Request(place, index))));
+        }
+        self.agenda_changed.notify_one();
+    }
+
+    pub(super) fn request(&self, place: Place, index: usize, due: Duration) {
+        let plan = self.plan();
+        let request = &plan.page.requests[index];
+        {
+            let state = &mut *self.state.borrow_mut();
+            let Some(user) = state.users.get_mut(&place.user) else {
+                return;
+            };
+            let tab = &mut user.tabs[place.tab];
+            let Some(orders) = tab.orders.as_ref().filter(|_| tab.life == place.life) else {
+                return;
+            };
+            let now = self.shared.clock.now();
+            while tab
+                .waiting
+                .front()
+                .is_some_and(|(_, intended)| now > *intended + plan.limits.reply)
+            {
+                tab.waiting.pop_front();
+                state.tally.fail(Count::Unanswered, "no reply in time");
+            }
+            state.tally.count(Count::Requests);
+            if orders.give(
+                Order::Say(request.send.text(&user.name, place.tab)),
+                plan.limits.queue,
+            ) {
+                state.tally.count(Count::Sent);
+                tab.waiting.push_back((index, due));
+            } else {
+                state.tally.fail(
+                    Count::Unanswered,
+                    "the target reads too slowly: the tab's queue is full",
+                );
+            }
+        }
+        if let Pace::Every(every) = request.pace {
+            self.at(due + every, Item::Request(place, index));
+        }
+    }
+
+    /// A message came.
+    fn hear(&self, place: Place, text: &str) {
+        let now = self.now();
+        let plan = self.plan();
+        let page = &plan.page;
+        let becomes_ready = {
+            let state = &mut *self.state.borrow_mut();
+            let tally = &mut state.tally;
+            let Some(user) = state.users.get_mut(&place.user) else {
+                return;
+            };
+            let tab = &mut user.tabs[place.tab];
+            tally.count(Count::Received);
+            if !tab.heard {
+                tab.heard = true;
+                tally.record(Metric::FirstMessage, now.saturating_sub(tab.intended));
+            }
+            let json = if page.reads_json() {
+                serde_json::from_str::<Value>(text).ok()
+            } else {
+                None
+            };
+            let json = json.as_ref();
+            if page.error.as_ref().is_some_and(|needle| needle.matches(json)) && !tab.excused {
+                let code = json.and_then(|json| json["code"].as_str()).unwrap_or("no code");
+                tally.fail(
+                    Count::ErrorMessages,
+                    &format!("the target says `error`: {}", short(code)),
+                );
+            }
+            let said = json.map(|json| page.said(json, &user.name)).unwrap_or_default();
+            let mut moment = Moment {
+                limits: &plan.limits,
+                now,
+                tally: &mut *tally,
+            };
+            user.hearing.heard((place.user, place.tab), &said, &mut moment);
+            if !said.notifies {
+                replied(
+                    tab,
+                    (plan, json),
+                    (now, self.shared.schedule.end()),
+                    (tally, &user.name, place.tab),
+                );
+            }
+            !tab.ready && page.ready.as_ref().is_some_and(|needle| needle.matches(json))
+        };
+        if becomes_ready {
+            self.ready(place, now);
+        }
+    }
+
+    fn ended(&self, place: Place, end: End) {
+        let now = self.now();
+        let code = {
+            let state = &mut *self.state.borrow_mut();
+            let Some(user) = state.users.get_mut(&place.user) else {
+                return;
+            };
+            let tab = &mut user.tabs[place.tab];
+            state.tabs -= 1;
+            user.open -= 1;
+            if user.open == 0 {
+                state.present -= 1;
+                state.rest += now.saturating_sub(user.since);
+                user.gone = Some(now);
+                if self.plan().page.stay.is_some() && !user.here {
+                    // Who comes again comes as somebody new: of passers-by there may be millions.
+                    state.users.remove(&place.user);
+                    return;
+                }
+            }
+            if tab.life != place.life {
+                return;
+            }
+            tab.orders = None;
+            let unanswered = std::mem::take(&mut tab.waiting).len() as u64;
+            user.hearing.gone(place.tab, &mut state.tally);
+            let End::Closed(code) = end else { return };
+            state.tally.count(Count::Closed);
+            *state.tally.closes.entry(code).or_default() += 1;
+            if !tab.excused {
+                state
+                    .tally
+                    .fail(Count::Lost, &format!("the target closed a tab: {code}"));
+                state.tally.add_count(Count::Unanswered, unanswered);
+            }
+            code
+        };
+        self.come_back(place, code);
+    }
+
+    /// The page comes back by itself, if it does after this code.
+    pub(super) fn come_back(&self, place: Place, code: u16) {
+        let page = &self.plan().page;
+        if !page.reconnect_on.contains(&code) {
+            return;
+        }
+        let after = self.with(|state| {
+            let user = state.users.get_mut(&place.user).filter(|user| user.here)?;
+            let tab = &mut user.tabs[place.tab];
+            if tab.life != place.life {
+                return None;
+            }
+            if SIGN_IN_AGAIN.contains(&code) {
+                user.headers = None;
+            }
+            // Counted before use, as the deployed page does; an hour is beyond any run's patience.
+            tab.attempt = (tab.attempt + 1).min(20);
+            let after = page.reconnect_after.mul_f64(1.5_f64.powi(tab.attempt));
+            Some(after.min(Duration::from_hours(1)))
+        });
+        if let Some(after) = after {
+            self.reopen(place.user, place.tab, self.now() + after);
+        }
+    }
+}
+
+/// Close codes after which the login session is over (PROTOCOL A6).
+const SIGN_IN_AGAIN: [u16; 2] = [4000, 4001];
+/// Characters of a text of the target that are shown.
+const SHOWN: usize = 40;
+
+fn short(text: &str) -> String {
+    text.chars()
+        .take(SHOWN)
+        .filter(|letter| !letter.is_control())
+        .collect()
+}
+
+/// The oldest request that this is a reply to has been answered.
+fn replied(
+    tab: &mut Tab,
+    (plan, json): (&Plan, Option<&Value>),
+    (now, end): (Duration, Duration),
+    (tally, name, number): (&mut Tally, &str, usize),
+) {
+    let requests = &plan.page.requests;
+    let found = tab
+        .waiting
+        .iter()
+        .position(|(index, _)| requests[*index].reply.matches(json));
+    let Some((index, intended)) = found.and_then(|at| tab.waiting.remove(at)) else {
+        return;
+    };
+    tally.count(Count::Replies);
+    tally.record(Metric::Reply, now.saturating_sub(intended));
+    let request = &requests[index];
+    if request.pace == Pace::BackToBack
+        && now < end
+        && let Some(orders) = &tab.orders
+    {
+        tally.count(Count::Requests);
+        tally.count(Count::Sent);
+        orders.give(Order::Say(request.send.text(name, number)), plan.limits.queue);
+        tab.waiting.push_back((index, now));
+    }
+}

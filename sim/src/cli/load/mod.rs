@@ -1,0 +1,328 @@
+//! `polytab load`: users with several tabs each, against any server.
+
+pub(super) mod arguments;
+mod compare;
+mod job;
+mod place;
+pub(super) mod view;
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use polytab_load::{
+    plan::Plan,
+    result::{LoadResult, Shard, Verdict},
+    run::{Order, run},
+};
+use polytab_seams::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    arguments::{LoadArguments, LoadCommand},
+    compare::compare,
+    job::job,
+    place::{ground, refusal},
+    view::{View, summary},
+};
+use super::{Exit, check::show, complain, mock::runtime, plan::MessageFormat, say, tell};
+use crate::{
+    load::{
+        local::Local,
+        plan::{Overrides, plan, shard},
+        profile::{Begin, Profile},
+        site::populate,
+    },
+    scenario::document,
+    suggest::nearest,
+};
+
+/// Profiles that are shipped.
+const SHIPPED: [(&str, &str); 8] = [
+    (
+        "smoke",
+        include_str!("../../../../scenarios/load/smoke.load.yaml"),
+    ),
+    (
+        "steady",
+        include_str!("../../../../scenarios/load/steady.load.yaml"),
+    ),
+    (
+        "rollout",
+        include_str!("../../../../scenarios/load/rollout.load.yaml"),
+    ),
+    (
+        "reload-storm",
+        include_str!("../../../../scenarios/load/reload-storm.load.yaml"),
+    ),
+    (
+        "restart-storm",
+        include_str!("../../../../scenarios/load/restart-storm.load.yaml"),
+    ),
+    (
+        "token-wave",
+        include_str!("../../../../scenarios/load/token-wave.load.yaml"),
+    ),
+    (
+        "slow-tabs",
+        include_str!("../../../../scenarios/load/slow-tabs.load.yaml"),
+    ),
+    ("soak", include_str!("../../../../scenarios/load/soak.load.yaml")),
+];
+
+pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
+    if let Some(LoadCommand::Compare(arguments)) = &arguments.command {
+        return compare(arguments);
+    }
+    if arguments.list {
+        return list();
+    }
+    let (name, profile) = match read(arguments.profile.as_deref().unwrap_or_default()) {
+        Ok(read) => read,
+        Err(exit) => return Ok(exit),
+    };
+    let overrides = match overrides(arguments) {
+        Ok(overrides) => overrides,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    if let Some(url) = arguments
+        .url
+        .as_ref()
+        .filter(|url| !matches!(url.scheme(), "ws" | "wss"))
+    {
+        complain(&format!(
+            "a server is loaded at `ws://…` or `wss://…`, not at `{url}`"
+        ));
+        return Ok(Exit::Usage);
+    }
+    if let Some(shards) = arguments.print_job {
+        let own: Vec<String> = std::env::args().skip(1).collect();
+        let job = job(shards.get(), &arguments.image, &own, Clock::system().wall());
+        return say(&serde_json::to_string_pretty(&job)?);
+    }
+    let runtime = runtime()?;
+    let mut worst = Exit::Passed;
+    let mut results = Vec::new();
+    for _ in 0..arguments.repeat.get() {
+        let exit = runtime.block_on(start(arguments, (&name, &profile), (&overrides, &mut results)))?;
+        worst = if exit.code() > worst.code() { exit } else { worst };
+        if exit == Exit::Interrupted {
+            break;
+        }
+    }
+    Ok(worst)
+}
+
+fn list() -> anyhow::Result<Exit> {
+    let lines: Vec<_> = SHIPPED
+        .iter()
+        .map(|(name, text)| {
+            let about = text.lines().find_map(|line| line.strip_prefix("about: "));
+            format!("{name:<14} {}", about.unwrap_or_default())
+        })
+        .collect();
+    say(&lines.join("\n"))
+}
+
+/// The profile at a path, or a shipped one. What is wrong with it has been told.
+fn read(asked: &str) -> Result<(String, Profile), Exit> {
+    let path = Path::new(asked);
+    let told = |problems: Vec<_>| show(&problems, 1);
+    if let Some((name, text)) = SHIPPED.iter().find(|(name, _)| *name == asked)
+        && !path.exists()
+    {
+        let profile = document::parse(&format!("{name}.load.yaml"), text).map_err(told)?;
+        return Ok(((*name).to_owned(), profile));
+    }
+    if !path.exists() && path.extension().is_none() {
+        let names = SHIPPED.map(|(name, _)| name);
+        let hint = nearest(asked, names).map_or_else(
+            || format!("the shipped ones are {}", names.join(", ")),
+            |near| format!("`{near}` is nearest"),
+        );
+        complain(&format!(
+            "no load profile is called `{asked}`, and no file is; {hint}"
+        ));
+        return Err(Exit::Usage);
+    }
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = file.strip_suffix(".load.yaml").unwrap_or(&file).to_owned();
+    Ok((name, document::load(path).map_err(told)?))
+}
+
+fn overrides(arguments: &LoadArguments) -> anyhow::Result<Overrides> {
+    let env = |name: &str| std::env::var(name).ok();
+    let shard = arguments
+        .shard
+        .as_deref()
+        .map(|text| shard(text, &env))
+        .transpose()?;
+    if let Some(at) = arguments.start_at
+        && at < Clock::system().wall()
+    {
+        bail!("`--start-at {at}` has passed; name a time that all shards can still reach");
+    }
+    Ok(Overrides {
+        users: arguments.users,
+        tabs: arguments.tabs.clone(),
+        length: arguments.duration.map(|span| span.0),
+        seed: arguments.seed,
+        workers: arguments.workers,
+        shard,
+        thresholds: arguments.threshold.clone(),
+    })
+}
+
+async fn start(
+    arguments: &LoadArguments,
+    (name, profile): (&str, &Profile),
+    (overrides, lines): (&Overrides, &mut Vec<String>),
+) -> anyhow::Result<Exit> {
+    let local = match arguments.url {
+        Some(_) => None,
+        None => Some(Local::start(&profile.reference.server).await?),
+    };
+    let ground = match ground(arguments, profile, local.as_ref()) {
+        Ok(ground) => ground,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let users = ground.clone();
+    let mut site = ground.site()?;
+    if overrides.shard.is_some_and(|shard| shard.index > 0) {
+        // All shards load one server: its calls are counted once.
+        site.polls = None;
+    }
+    let plan = match plan(name, profile, overrides, site) {
+        Ok(plan) => plan,
+        Err(error) => {
+            complain(&format!("{name}: {error}"));
+            return Ok(Exit::InvalidFile);
+        }
+    };
+    if let Some(refusal) = refusal(arguments, &plan) {
+        complain(&refusal);
+        return Ok(Exit::Usage);
+    }
+    if arguments.users_of.credentials.is_none() {
+        populate(&users, ours(&plan)).await?;
+    }
+    let result = drive(arguments, profile, plan, local.as_ref()).await?;
+    tell_result(arguments, &result, lines)
+}
+
+/// Numbers of the users that this process drives.
+fn ours(plan: &Plan) -> impl Iterator<Item = u64> + use<> {
+    let Shard { index, of } = plan.shard.unwrap_or(Shard { index: 0, of: 1 });
+    let most = plan.phases.iter().map(|phase| phase.users).max().unwrap_or(0);
+    (u64::from(index)..most).step_by(of as usize)
+}
+
+/// Makes the run, and lets a person end it.
+async fn drive(
+    arguments: &LoadArguments,
+    profile: &Profile,
+    plan: Plan,
+    local: Option<&Local>,
+) -> anyhow::Result<LoadResult> {
+    let stop = CancellationToken::new();
+    let now = Clock::system().wall();
+    let begins_in = arguments.start_at.map_or(HEAD_START, |at| {
+        Duration::try_from(at.duration_since(now)).unwrap_or_default()
+    });
+    let order = Order {
+        begins_in,
+        begins_at: arguments.start_at.unwrap_or(now),
+        stop: stop.clone(),
+    };
+    let mut view = View::new(&plan, arguments.message_format);
+    let lengths: Vec<_> = plan.phases.iter().map(|phase| phase.length).collect();
+    let restarts = restarts((profile, &lengths), local, begins_in);
+    let running = run(plan, order, |progress| view.show(progress));
+    let asked = super::serve::asked_to_stop()?;
+    let asking = async {
+        asked.await;
+        tell("ending: all tabs leave; ask again to stop at once");
+        stop.cancel();
+        if let Ok(again) = super::serve::asked_to_stop() {
+            again.await;
+        }
+    };
+    let beginnings = async {
+        restarts.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        result = running => Ok(result?),
+        () = asking => bail!("stopped at once; there is no result"),
+        () = beginnings => bail!("the run has no end"),
+    }
+}
+
+/// The run begins in so long, unless told.
+const HEAD_START: Duration = Duration::from_millis(200);
+
+/// Restarts the reference server at the beginning of each phase that asks for it.
+async fn restarts((profile, lengths): (&Profile, &[Duration]), local: Option<&Local>, begins_in: Duration) {
+    let beginning = tokio::time::Instant::now() + begins_in;
+    let mut at = Duration::ZERO;
+    let mut times = Vec::new();
+    for (phase, length) in profile.phases.iter().zip(lengths) {
+        if phase.begin == Some(Begin::RestartServer) {
+            times.push(at);
+        }
+        at += *length;
+    }
+    let Some(process) = local.map(Local::process) else {
+        if !times.is_empty() {
+            tell(
+                "note: only the reference server is restarted by the run; restart yours at the phase's beginning",
+            );
+        }
+        return;
+    };
+    for at in times {
+        tokio::time::sleep_until(beginning + at).await;
+        if let Err(error) = process.restart().await {
+            tell(&format!("note: {:#}", anyhow::Error::new(error)));
+        }
+    }
+}
+
+/// Tells one run, and writes all until now.
+fn tell_result(
+    arguments: &LoadArguments,
+    result: &LoadResult,
+    lines: &mut Vec<String>,
+) -> anyhow::Result<Exit> {
+    let line = serde_json::to_string(result)?;
+    lines.push(line.clone());
+    if let Some(path) = &arguments.out {
+        fs::write(path, format!("{}\n", lines.join("\n")))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    match arguments.message_format {
+        MessageFormat::Json => say(&line)?,
+        MessageFormat::Human => say(&summary(result))?,
+    };
+    Ok(exit(result))
+}
+
+/// How the process ends after a run.
+pub(super) fn exit(result: &LoadResult) -> Exit {
+    let total = result.total();
+    // Of a target that never took a tab nothing can be said.
+    let is_unreachable = total.get(polytab_load::tally::Count::Opened) == 0;
+    match result.verdict {
+        Verdict::Interrupted => Exit::Interrupted,
+        Verdict::Invalid => Exit::Environment,
+        Verdict::Passed | Verdict::Failed if is_unreachable => Exit::Environment,
+        Verdict::Passed => Exit::Passed,
+        Verdict::Failed => Exit::Thresholds,
+    }
+}

@@ -1,0 +1,158 @@
+//! Where the load goes, as flags say it, and whether it may go there.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use http::HeaderName;
+use polytab_load::plan::Plan;
+use polytab_seams::tls::dial::Trust;
+use url::Host;
+
+use super::arguments::{How, LoadArguments};
+use crate::load::{
+    credentials,
+    local::Local,
+    profile::Profile,
+    site::{Changes, Ground, SignIn},
+};
+
+/// On a server that is not on this machine, no run is longer,
+const LONGEST: Duration = Duration::from_hours(1);
+/// and no more tabs open in a second.
+const OPENS_PER_SECOND: u64 = 1000;
+
+/// Why this server is not loaded.
+pub(super) fn refusal(arguments: &LoadArguments, plan: &Plan) -> Option<String> {
+    let url = arguments.url.as_ref()?;
+    let is_here = match url.host()? {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    if is_here {
+        return None;
+    }
+    let host = url.host_str().unwrap_or_default();
+    if !arguments.i_own_this_server {
+        return Some(format!(
+            "`{host}` is not this machine, and a load can take a server down; say `--i-own-this-server` if it is yours"
+        ));
+    }
+    let length: Duration = plan.phases.iter().map(|phase| phase.length).sum();
+    if length > LONGEST {
+        return Some(format!(
+            "the run would last {length:?}; a server that is not this machine is loaded for {LONGEST:?} at most, see `--duration`"
+        ));
+    }
+    let most_tabs = plan
+        .tabs_per_user
+        .iter()
+        .map(|(tabs, _)| u64::from(*tabs))
+        .max()
+        .unwrap_or(1);
+    let mut before = 0;
+    for phase in &plan.phases {
+        let comers = phase.users.saturating_sub(before) * most_tabs;
+        before = phase.users;
+        let seconds = match phase.arrival {
+            polytab_load::plan::Arrival::Spike => 1,
+            _ => phase.length.as_secs().max(1),
+        };
+        if comers / seconds > OPENS_PER_SECOND {
+            return Some(format!(
+                "in the phase `{}` up to {} tabs would open in a second; on a server that is not this machine the most is \
+                 {OPENS_PER_SECOND}: ask for fewer users, or let them come more slowly",
+                phase.name,
+                comers / seconds
+            ));
+        }
+    }
+    None
+}
+
+pub(super) fn ground(
+    arguments: &LoadArguments,
+    profile: &Profile,
+    local: Option<&Local>,
+) -> anyhow::Result<Ground> {
+    let of = &arguments.users_of;
+    let url = match (local, &arguments.url) {
+        (Some(local), _) => local.tabs.clone(),
+        (None, Some(url)) => url.clone(),
+        (None, None) => bail!("there is no server to load"),
+    };
+    let mut base = local.map_or_else(|| url.clone(), |local| local.server.clone());
+    let scheme = if url.scheme() == "wss" { "https" } else { "http" };
+    // `set_scheme` knows that these two pairs go together.
+    base.set_scheme(scheme).ok();
+    base.set_query(None);
+    let usual = if local.is_some() { How::Code } else { How::None };
+    let missing = |flag: &str| format!("`--sign-in` needs `{flag}` as well");
+    let sign_in = match of.sign_in.unwrap_or(usual) {
+        How::None => SignIn::None,
+        How::Code => SignIn::Code {
+            login: base.join(&of.login)?,
+            logout: base.join(&of.logout)?,
+        },
+        How::Password => SignIn::Password {
+            token: of.token_url.clone().with_context(|| missing("--token-url"))?,
+            client_id: of.client_id.clone().with_context(|| missing("--client-id"))?,
+            client_secret: of.client_secret.clone(),
+        },
+        How::Command => SignIn::Command(
+            of.sign_in_command
+                .clone()
+                .with_context(|| missing("--sign-in-command"))?,
+        ),
+    };
+    let services = &arguments.services;
+    let control = local
+        .map(|local| local.control.clone())
+        .or_else(|| services.control.clone());
+    let changes = match (control, &services.change_url) {
+        (Some(control), _) => Changes::Mocks(control),
+        (None, Some(url)) => Changes::Post(url.clone()),
+        (None, None) => Changes::Nobody,
+    };
+    let most = profile
+        .phases
+        .iter()
+        .filter_map(|phase| phase.users)
+        .chain([profile.users])
+        .max();
+    let wanted = arguments.users.or(most).unwrap_or(0);
+    Ok(Ground {
+        url,
+        trust: trust(services.ca.as_deref())?,
+        headers: of
+            .header
+            .iter()
+            .map(|text| header(text))
+            .collect::<Result<_, _>>()?,
+        credentials: match &of.credentials {
+            Some(path) => credentials::read(path, wanted)?,
+            None => Vec::new(),
+        },
+        sign_in,
+        changes,
+        sources: services.sources.clone(),
+        access_token: profile.reference.access_token.map(|span| span.0),
+    })
+}
+
+fn trust(ca: Option<&Path>) -> anyhow::Result<Trust> {
+    let Some(path) = ca else {
+        return Ok(Trust::system());
+    };
+    let pem = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Trust::system()
+        .and_pem(&pem)
+        .with_context(|| format!("`{}` holds no certificate in PEM", path.display()))
+}
+
+fn header(text: &str) -> anyhow::Result<(HeaderName, String)> {
+    let wrong = || format!("`--header {text}` is no header; write it as `--header 'X-User: ${{user}}'`");
+    let (name, value) = text.split_once(':').with_context(wrong)?;
+    let name = name.trim().parse().with_context(wrong)?;
+    Ok((name, value.trim().to_owned()))
+}
