@@ -14,7 +14,7 @@ use crate::{
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Number of the call; counts from 1 since the last reset.
     pub seq: u64,
     /// Scenario time of its arrival, since the last reset, in milliseconds.
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 /// Which entries are meant; an absent field means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Filter {
+pub struct Filter {
     /// Only those after this number.
     pub since: Option<u64>,
     /// Only this route, those of this service, or `all`.
@@ -175,7 +175,10 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{route, seen::Party, world::Who};
+    use crate::{
+        route,
+        seen::{Party, Who},
+    };
 
     fn entry(seq: u64, user: &str) -> Entry {
         Entry {

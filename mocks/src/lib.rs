@@ -11,7 +11,7 @@ pub mod fault;
 mod gate;
 mod gateway;
 pub mod gitlab;
-mod journal;
+pub mod journal;
 mod json;
 mod keycloak;
 pub mod loose_end;

@@ -8,21 +8,30 @@ use crate::{
     error::ControlError,
     keycloak::{keys, login::IDENTITY},
     route::Selector,
-    world::{GATEWAY_COOKIE, Who, World},
+    world::{GATEWAY_COOKIE, World},
 };
+
+/// On whose behalf something is done, in scenario names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Who {
+    /// The user.
+    pub user: String,
+    /// The browser in which that user signed in.
+    pub browser: String,
+}
 
 /// Who makes a call, by what it carries: known also when that is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) struct Party {
+pub struct Party {
     /// On whose behalf.
     #[serde(flatten)]
-    pub(crate) who: Option<Who>,
+    pub who: Option<Who>,
     /// The login session at Keycloak.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) session: Option<String>,
+    pub session: Option<String>,
     /// The client: the one that authenticates itself, or the one that the token was issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) client: Option<String>,
+    pub client: Option<String>,
 }
 
 impl Party {
@@ -39,15 +48,16 @@ impl Party {
 
 /// A call as orders and the journal know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Name of the route.
-    pub(crate) route: &'static str,
+    pub route: &'static str,
     /// Verb.
-    pub(crate) method: String,
+    pub method: String,
     /// Path and query as seen, secrets hashed.
-    pub(crate) path: String,
+    pub path: String,
+    /// Who makes it.
     #[serde(flatten)]
-    pub(crate) party: Party,
+    pub party: Party,
 }
 
 /// Which calls are meant; an absent field means any.

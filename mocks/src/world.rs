@@ -7,8 +7,6 @@ use std::{
 
 use jiff::Timestamp;
 use polytab_seams::{Seams, random::Random};
-use schemars::JsonSchema;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
@@ -30,6 +28,7 @@ use crate::{
     realm::Quirks,
     route::{Selector, nearest},
     secret::Secrets,
+    seen::Who,
     state::Part,
     stub::list::Stubs,
     users::Users,
@@ -37,15 +36,6 @@ use crate::{
 
 /// The cookie of Renku's gateway.
 pub(crate) const GATEWAY_COOKIE: &str = "_renku_session";
-
-/// On whose behalf something is done, in scenario names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) struct Who {
-    /// The user.
-    pub(crate) user: String,
-    /// The browser in which that user signed in.
-    pub(crate) browser: String,
-}
 
 /// A person.
 #[derive(Debug)]
@@ -272,6 +262,10 @@ impl World {
                 (self.calls, self.started) = (old.calls, old.started);
             }
             Part::Clock => swap(&mut self.clocks, &mut old.clocks),
+            Part::Stubs => {
+                swap(&mut self.stubs, &mut old.stubs);
+                self.stubs.after(&old.stubs);
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Mocks,
+    error::ControlError,
     journal::{Entry, Filter},
 };
 
@@ -86,21 +87,81 @@ impl Output for Awaited {
     }
 }
 
+impl Mocks {
+    /// Calls until now, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When no route is called as the filter says.
+    pub fn calls(&self, filter: Filter) -> Result<Vec<Entry>, ControlError> {
+        Ok(self.0.world().journal.list(&filter.search()?))
+    }
+
+    /// How many calls there were, of those that are still kept.
+    ///
+    /// # Errors
+    ///
+    /// When no route is called as the filter says.
+    pub fn count_calls(&self, filter: Filter) -> Result<usize, ControlError> {
+        Ok(self.0.world().journal.count(&filter.search()?))
+    }
+
+    /// How many calls there were on each route since the journal was last cleared, by its name, kept or not.
+    pub fn total_calls(&self) -> BTreeMap<&'static str, u64> {
+        self.0.world().journal.totals().clone()
+    }
+
+    /// Forgets all calls until now.
+    pub fn clear_calls(&self) {
+        self.0.world().journal.clear();
+    }
+
+    /// Waits for so many calls, in scenario time and for ten minutes of real time at most; how many there are then, and
+    /// whether these are enough. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When no route is called as the filter says.
+    pub async fn await_calls(
+        &self,
+        filter: Filter,
+        at_least: usize,
+        within: Duration,
+    ) -> Result<(usize, bool), ControlError> {
+        let shared = &self.0;
+        let search = filter.search()?;
+        let enough = async {
+            loop {
+                // Registered before the count, so that no call between the two is missed.
+                let arrived = shared.arrived.notified();
+                if shared.world().journal.count(&search) >= at_least {
+                    return;
+                }
+                arrived.await;
+            }
+        };
+        let patience = shared.config.scaled(within.min(LONGEST_WAIT));
+        let came = tokio::time::timeout(patience, enough).await;
+        let count = shared.world().journal.count(&search);
+        Ok((count, came.is_ok()))
+    }
+}
+
 async fn list(State(mocks): State<Mocks>, Asked(filter): Asked<Filter>) -> Answer<Json<Vec<Entry>>> {
-    Ok(Json(mocks.0.world().journal.list(&filter.search()?)))
+    Ok(Json(mocks.calls(filter)?))
 }
 
 async fn totals(State(mocks): State<Mocks>) -> Json<BTreeMap<&'static str, u64>> {
-    Json(mocks.0.world().journal.totals().clone())
+    Json(mocks.total_calls())
 }
 
 async fn clear(State(mocks): State<Mocks>) -> Done {
-    mocks.0.world().journal.clear();
+    mocks.clear_calls();
     Done
 }
 
 async fn count(State(mocks): State<Mocks>, Order(filter): Order<Filter>) -> Answer<Json<Count>> {
-    let count = mocks.0.world().journal.count(&filter.search()?);
+    let count = mocks.count_calls(filter)?;
     Ok(Json(Count { count }))
 }
 
@@ -122,23 +183,9 @@ struct Wait {
 
 /// Answers as soon as there are enough calls, or when the time is over.
 async fn wait(State(mocks): State<Mocks>, Order(wait): Order<Wait>) -> Answer<Awaited> {
-    let shared = &mocks.0;
-    let search = wait.filter.search()?;
-    let enough = async {
-        loop {
-            // Registered before the count, so that no call between the two is missed.
-            let arrived = shared.arrived.notified();
-            if shared.world().journal.count(&search) >= wait.at_least {
-                return;
-            }
-            arrived.await;
-        }
-    };
-    let patience = shared.config.scaled(wait.within.min(LONGEST_WAIT));
-    let came = tokio::time::timeout(patience, enough).await;
-    let count = shared.world().journal.count(&search);
+    let (count, is_enough) = mocks.await_calls(wait.filter, wait.at_least, wait.within).await?;
     Ok(Awaited {
-        is_enough: came.is_ok(),
+        is_enough,
         count: Count { count },
     })
 }

@@ -17,7 +17,7 @@ use crate::{
     json::lay_over,
     keycloak::{authority::Authority, session::after},
     route::nearest,
-    world::Who,
+    seen::Who,
 };
 
 /// How a user signs in without a page.

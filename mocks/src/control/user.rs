@@ -16,7 +16,8 @@ use crate::{
     error::ControlError,
     keycloak::logout::{self, Notice},
     order::{EndHow, UserSpec, Verb},
-    world::{Who, World},
+    seen::Who,
+    world::World,
 };
 
 /// The user as tokens name it.

@@ -268,8 +268,8 @@ mod tests {
     use crate::{
         fault::limit::RateLimit,
         route::{SESSIONS, TOKEN},
+        seen::Who,
         seen::{CallMatch, Party},
-        world::Who,
     };
 
     fn seen(route: &'static str, user: Option<&str>) -> Seen {

@@ -16,13 +16,7 @@ use super::{
     store::Login,
     tokens::{SignedIn, trade},
 };
-use crate::{
-    Shared,
-    call::Call,
-    clocks::Mock,
-    keycloak::escaped,
-    world::{GATEWAY_COOKIE, Who},
-};
+use crate::{Shared, call::Call, clocks::Mock, keycloak::escaped, seen::Who, world::GATEWAY_COOKIE};
 
 type Asked = (State<Arc<Shared>>, Extension<Arc<Call>>, Extension<Behind>);
 

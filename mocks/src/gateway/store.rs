@@ -10,8 +10,8 @@ use crate::{
     backend::name::ulid,
     config::{GatewayConfig, MocksConfig},
     order::Expiry,
+    seen::Who,
     shelf::Shelf,
-    world::Who,
 };
 
 /// Sessions and tokens.

@@ -26,7 +26,8 @@ use crate::{
     observation::Observation,
     route::STREAM,
     seen::Seen,
-    world::{Who, World},
+    seen::Who,
+    world::World,
 };
 
 /// Opens a stream of one type of event.

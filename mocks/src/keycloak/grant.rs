@@ -21,7 +21,7 @@ use crate::{
     call::Call,
     order,
     realm::{ClientConfig, ReuseCount, SslRequired},
-    world::Who,
+    seen::Who,
 };
 
 /// `POST …/token`

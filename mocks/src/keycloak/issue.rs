@@ -13,7 +13,8 @@ use super::{authority::Authority, fault, session::Login};
 use crate::{
     json::lay_over,
     realm::{ClientConfig, SidForm},
-    world::{Account, User, Who},
+    seen::Who,
+    world::{Account, User},
 };
 
 /// The scope whose refresh tokens outlive the session.

@@ -22,7 +22,7 @@ use crate::{
         session::{Answered, AuthRequest, Challenge, Code, Page},
     },
     realm::ClientConfig,
-    world::Who,
+    seen::Who,
 };
 
 /// The cookie that says who is signed in.

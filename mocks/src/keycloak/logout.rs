@@ -26,7 +26,7 @@ use crate::{
     },
     observation::Observation,
     realm::{ClientConfig, UserLogout},
-    world::Who,
+    seen::Who,
 };
 
 /// How long a logout token is good, in seconds.

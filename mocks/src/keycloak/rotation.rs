@@ -128,7 +128,7 @@ pub(super) fn no_client() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::Who;
+    use crate::seen::Who;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     keycloak::{Refusal, rotation::Used},
     realm::{RealmSettings, seconds},
+    seen::Who,
     shelf::Shelf,
-    world::Who,
 };
 
 /// A session is kept for so long beyond its idle time, in seconds; its refresh tokens are not (MOCKS K10).

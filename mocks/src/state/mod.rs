@@ -139,6 +139,8 @@ pub enum Part {
     Journal,
     /// The clocks.
     Clock,
+    /// Stubs, and how many requests each took.
+    Stubs,
 }
 
 /// `null` is something that was said.

@@ -57,9 +57,9 @@ impl Stubs {
         }
     }
 
-    /// None, and newer than all that were before.
+    /// Newer than all that were before.
     pub(crate) fn after(&mut self, old: &Self) {
-        self.version = old.version + 1;
+        self.version = self.version.max(old.version) + 1;
     }
 
     pub(super) fn is_empty(&self) -> bool {

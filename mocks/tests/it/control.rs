@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{Answer, get, mocks, send, text, tokens};
 use axum::body::Body;
 use http::{Method, Request, header};
-use polytab_mocks::Mocks;
+use polytab_mocks::{Mocks, journal::Filter};
 use serde_json::{Value, json};
 
 async fn order(mocks: &Mocks, method: Method, path: &str, body: &Value) -> Answer {
@@ -257,4 +257,29 @@ async fn an_unknown_setting_of_a_realm_is_refused_with_the_nearest() {
     assert_eq!(unknown.status, 422);
     assert_eq!(unknown.json()["nearest"], "revokeRefreshToken");
     assert_eq!((nowhere.status.as_u16(), wrong.status.as_u16()), (404, 422));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_is_asked_by_function_as_over_http() {
+    let mocks = mocks();
+    let of = |route: &str| Filter {
+        route: Some(route.to_owned()),
+        user: Some("ada".to_owned()),
+        ..Filter::default()
+    };
+    let wait = mocks.await_calls(of("keycloak.token"), 1, Duration::from_secs(30));
+
+    let (waited, _) = tokio::join!(wait, tokens(&mocks));
+    let calls = mocks.calls(of("keycloak.token")).unwrap();
+    let total = mocks.total_calls()["keycloak.token"];
+    mocks.clear_calls();
+    let after = mocks
+        .await_calls(of("keycloak"), 1, Duration::from_secs(30))
+        .await;
+
+    assert_eq!(waited.unwrap(), (1, true));
+    assert_eq!((calls.len(), total), (1, 1));
+    assert_eq!(calls[0].seen.party.client.as_deref(), Some("renku-ui"));
+    assert_eq!(after.unwrap(), (0, false));
+    assert!(mocks.count_calls(of("keycloack")).is_err());
 }

@@ -276,6 +276,7 @@ async fn a_reset_leaves_the_parts_that_are_to_be_kept() {
         Part::Faults,
         Part::Journal,
         Part::Clock,
+        Part::Stubs,
     ];
 
     for part in all {
@@ -292,6 +293,8 @@ async fn a_reset_leaves_the_parts_that_are_to_be_kept() {
         mocks
             .turn_clocks(serde_json::from_value(json!({"mock": "all", "skew": "1m"})).unwrap())
             .unwrap();
+        let stub = json!({"request": {"path": "/api/other"}, "answer": {"status": 204}});
+        mocks.add_stub(serde_json::from_value(stub).unwrap()).unwrap();
         access_of(&mocks, "ada", "password-of-ada").await;
 
         mocks.start_over(&keep(&[part]));
@@ -303,6 +306,7 @@ async fn a_reset_leaves_the_parts_that_are_to_be_kept() {
             state["faults"][0].is_object(),
             state["live"]["calls"] == 1,
             state["clock"]["gitlab"].is_object(),
+            !mocks.stubs().is_empty(),
         ];
         assert_eq!(is_kept, all.map(|one| one == part), "{part:?}");
     }
