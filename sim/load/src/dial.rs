@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri, header};
 use polytab_seams::net::{AnyStream, ByteStream};
 use thiserror::Error;
@@ -17,7 +18,11 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{self, handshake::client::generate_key, protocol::WebSocketConfig},
+    tungstenite::{
+        self,
+        handshake::client::generate_key,
+        protocol::{Role, WebSocketConfig},
+    },
 };
 
 use crate::plan::{Limits, Site};
@@ -28,11 +33,55 @@ const READ_BYTES: usize = 1024;
 /// A tab's connection. Boxed: a future that takes it in would else hold it several times over.
 pub(crate) type Socket = Box<WebSocketStream<Wire>>;
 
+/// A connection that can be read up to the end of the handshake's answer and no further, until it is told to go on.
+///
+/// The library keeps the buffer that it read the answer with (4 KiB) as long as the connection lives, for there may be
+/// frames in it already. As none are given to it, a small buffer can take its place.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: Stream,
+    answer: Answer,
+    /// What came after the answer.
+    surplus: Bytes,
+}
+
 /// Plain or encrypted. The plain one is not boxed, as there may be tens of thousands.
 #[derive(Debug)]
-pub(crate) enum Wire {
+enum Stream {
     Plain(TcpStream),
     Tls(Box<AnyStream>),
+}
+
+/// How much of the end of a handshake's answer has been seen: an empty line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answer {
+    matched: usize,
+}
+
+const ANSWER_END: &[u8; 4] = b"\r\n\r\n";
+
+impl Answer {
+    const BEGIN: Self = Self { matched: 0 };
+    const OVER: Self = Self {
+        matched: ANSWER_END.len(),
+    };
+
+    /// How many of these bytes belong to the answer.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        for byte in bytes {
+            if *self == Self::OVER {
+                break;
+            }
+            taken += 1;
+            self.matched = match (*byte, self.matched) {
+                (byte, matched) if byte == ANSWER_END[matched] => matched + 1,
+                (b'\r', _) => 1,
+                _ => 0,
+            };
+        }
+        taken
+    }
 }
 
 /// Why a tab could not be opened.
@@ -119,7 +168,11 @@ impl Dialer {
                 .max_message_size(Some(self.limits.message_bytes))
                 .max_frame_size(Some(self.limits.message_bytes));
             match client_async_with_config(request, wire, Some(config)).await {
-                Ok((socket, _)) => Ok(Box::new(socket)),
+                Ok((socket, _)) => {
+                    let wire = socket.into_inner();
+                    let socket = WebSocketStream::from_raw_socket(wire, Role::Client, Some(config)).await;
+                    Ok(Box::new(socket))
+                }
                 Err(tungstenite::Error::Http(answer)) => Err(DialError::Status(answer.status().as_u16())),
                 Err(tungstenite::Error::Io(error)) => Err(DialError::Connect(error)),
                 Err(error) => Err(DialError::Handshake(error)),
@@ -134,7 +187,8 @@ impl Dialer {
         if let Some(tls) = &self.site.tls {
             let host = self.site.url.host().unwrap_or_default();
             let stream = tls.dial_tls(host, self.address.port()).await;
-            return Ok(Wire::Tls(Box::new(stream.map_err(DialError::Connect)?)));
+            let stream = stream.map_err(DialError::Connect)?;
+            return Ok(Wire::new(Stream::Tls(Box::new(stream))));
         }
         let stream = match self.source(nth) {
             None => TcpStream::connect(self.address).await,
@@ -145,7 +199,7 @@ impl Dialer {
         };
         let stream = stream.map_err(DialError::Connect)?;
         stream.set_nodelay(true).map_err(DialError::Connect)?;
-        Ok(Wire::Plain(stream))
+        Ok(Wire::new(Stream::Plain(stream)))
     }
 
     fn source(&self, nth: u64) -> Option<IpAddr> {
@@ -185,11 +239,19 @@ fn bound(source: IpAddr) -> io::Result<TcpSocket> {
 }
 
 impl Wire {
+    fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            answer: Answer::BEGIN,
+            surplus: Bytes::new(),
+        }
+    }
+
     /// From now on, dropping it resets the connection.
     pub(crate) fn reset_on_drop(&self) {
-        match self {
-            Self::Plain(stream) => ByteStream::reset_on_drop(stream),
-            Self::Tls(stream) => stream.reset_on_drop(),
+        match &self.stream {
+            Stream::Plain(stream) => ByteStream::reset_on_drop(stream),
+            Stream::Tls(stream) => stream.reset_on_drop(),
         }
     }
 }
@@ -200,7 +262,27 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let wire = self.get_mut();
+        if !wire.surplus.is_empty() {
+            let part = wire.surplus.split_to(wire.surplus.len().min(buffer.remaining()));
+            buffer.put_slice(&part);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        std::task::ready!(wire.stream.poll_read(cx, buffer))?;
+        if wire.answer != Answer::OVER {
+            let came = &buffer.filled()[before..];
+            let taken = wire.answer.take(came);
+            wire.surplus = Bytes::copy_from_slice(&came[taken..]);
+            buffer.set_filled(before + taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -209,23 +291,41 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_with_an_empty_line_wherever_it_was_cut() {
+        let text = b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\r\n\r\n\x81\x02hi\r\n\r\n";
+        let end = text.len() - 8;
+
+        for cut in 0..=text.len() {
+            let (one, other) = text.split_at(cut);
+            let mut answer = Answer::BEGIN;
+            let taken = answer.take(one) + answer.take(other);
+            assert_eq!((taken, answer), (end, Answer::OVER), "cut at {cut}");
         }
     }
 }

@@ -1,11 +1,17 @@
 //! The generator itself: what it may use and what it used.
 
-use std::{fs, time::Duration};
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     time::{ClockId, clock_gettime},
 };
+
+use crate::{alarm::Alarm, clock::Clock, histogram::Histogram};
 
 /// Descriptors that a process needs beside those of tabs: runtimes, files, connections to services.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -14,6 +20,14 @@ const OTHER_DESCRIPTORS: u64 = 256;
 pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// How long the thread that asks was ready to run, and something else ran on its core; zero where the system does not
+/// say.
+pub(crate) fn thread_wait() -> Duration {
+    let schedule = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = schedule.split_whitespace().nth(1).map(str::parse);
+    Duration::from_nanos(waited.and_then(Result::ok).unwrap_or(0))
 }
 
 /// Raises the limit of descriptors as far as the system lets it be raised, and says what it is.
@@ -59,4 +73,46 @@ pub(crate) fn machine() -> String {
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Ports that the system gives to connections from one address to one destination (`ip_local_port_range`; Linux' own
+/// range where it does not say).
+pub fn ports() -> u64 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range.split_whitespace().map(str::parse::<u64>);
+    match (ends.next(), ends.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => last.saturating_sub(first) + 1,
+        _ => 28_232,
+    }
+}
+
+/// Memory that processes can still have, in bytes; none where the system does not say.
+pub fn memory() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let rest = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Whether connections can come from this address, and servers listen there.
+pub fn has_address(address: IpAddr) -> bool {
+    TcpListener::bind(SocketAddr::new(address, 0)).is_ok()
+}
+
+/// How late a worker wakes after so many waits of a millisecond, while it does nothing else.
+///
+/// # Errors
+///
+/// When the system gives no timer.
+pub async fn lateness(waits: u32) -> io::Result<Histogram> {
+    const WAIT: Duration = Duration::from_millis(1);
+    let alarm = Alarm::new()?;
+    let clock = Clock::starting_in(Duration::ZERO);
+    let mut late = Histogram::default();
+    for _ in 0..waits {
+        let due = clock.now() + WAIT;
+        alarm.sleep(WAIT).await;
+        late.record(clock.now().saturating_sub(due));
+    }
+    Ok(late)
 }

@@ -81,6 +81,9 @@ pub fn merge(mut parts: Vec<LoadResult>) -> Result<LoadResult, MergeError> {
         whole
             .notes
             .extend(part.notes.iter().filter(|note| *note != ALONE).map(of_shard));
+        if part.verdict == Verdict::Interrupted {
+            whole.notes.push(format!("shard {index} was interrupted"));
+        }
         whole.generators.extend(part.generators.iter().cloned());
         whole.started = whole.started.min(part.started.clone());
         add(&mut whole, part);

@@ -62,6 +62,8 @@ pub struct Progress<'a> {
     pub tally: &'a Tally,
     /// What was counted until its end.
     pub total: &'a Tally,
+    /// How busy the busiest worker was in it, as a part of a core.
+    pub cpu: f64,
 }
 
 /// How a run begins and ends early.
@@ -194,6 +196,7 @@ fn start(shared: &Arc<Shared>) -> Result<Started, RunError> {
 struct Stretch {
     interval: Interval,
     tally: Tally,
+    cpu: f64,
 }
 
 /// What was handed over until now.
@@ -228,11 +231,11 @@ impl<'a> Gathered<'a> {
     fn take(&mut self, stretch: &Handed) {
         let nth = stretch.nth;
         let length = self.bound(nth).saturating_sub(self.beginning(nth));
-        self.cpu_max = self.cpu_max.max(stretch.cpu.min(1.0));
         self.cpu += stretch.cpu * length.as_secs_f64();
         let fresh = self.empty(nth);
         let (sum, handed) = self.open.entry(nth).or_insert((fresh, 0));
         *handed += 1;
+        sum.cpu = sum.cpu.max(stretch.cpu.min(1.0));
         sum.interval.users += stretch.users;
         sum.interval.tabs += stretch.tabs;
         sum.tally.add(&stretch.tally);
@@ -255,6 +258,7 @@ impl<'a> Gathered<'a> {
                 seen: Packed::default(),
             },
             tally: Tally::default(),
+            cpu: 0.0,
         }
     }
 
@@ -311,12 +315,18 @@ impl<'a> Gathered<'a> {
     }
 
     fn keep(&mut self, stretch: Stretch, watch: &mut impl FnMut(&Progress<'_>)) {
-        let Stretch { mut interval, tally } = stretch;
+        let Stretch {
+            mut interval,
+            tally,
+            cpu,
+        } = stretch;
         self.total.add(&tally);
+        self.cpu_max = self.cpu_max.max(cpu);
         watch(&Progress {
             interval: &interval,
             tally: &tally,
             total: &self.total,
+            cpu,
         });
         interval.seen = Packed::from(&tally);
         let plan = &self.shared.plan;
@@ -324,15 +334,9 @@ impl<'a> Gathered<'a> {
             .abort_after
             .is_some_and(|after| interval.to_s >= after.as_secs_f64());
         if is_late && !self.shared.stop.is_cancelled() {
-            // What was not measured yet may still be.
-            let missed = plan
-                .thresholds
-                .iter()
-                .map(|threshold| threshold.judge(&self.total));
-            if let Some(missed) = missed
-                .into_iter()
-                .find(|judged| !judged.held && judged.seen != "nothing")
-            {
+            let mut thresholds = plan.thresholds.iter();
+            let missed = thresholds.find(|threshold| !threshold.may_still_hold(&self.total));
+            if let Some(missed) = missed.map(|threshold| threshold.judge(&self.total)) {
                 let note = format!(
                     "ended after {} because a threshold was missed: {}, seen {}",
                     shown(Duration::from_secs_f64(interval.to_s)),

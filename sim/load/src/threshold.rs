@@ -239,6 +239,24 @@ impl Threshold {
         }
     }
 
+    /// Whether a run that goes on may still meet it: it does now, nothing of the kind was measured yet, or too little
+    /// was counted.
+    pub fn may_still_hold(&self, tally: &Tally) -> bool {
+        let Some((value, _)) = self.value(tally) else {
+            return true;
+        };
+        let only_grows = matches!(
+            self.what,
+            What::Count(_) | What::Errors | What::Metric(_, Statistic::Count)
+        );
+        let comes_from_below = match self.is {
+            Comparison::AtLeast | Comparison::More => true,
+            Comparison::Equal => value < self.limit,
+            Comparison::Less | Comparison::AtMost => false,
+        };
+        self.is.holds(value, self.limit) || only_grows && comes_from_below
+    }
+
     fn value(&self, tally: &Tally) -> Option<(f64, String)> {
         match self.what {
             What::Metric(metric, Statistic::Count) => {
@@ -304,6 +322,22 @@ pub fn shown(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missed_for_good_is_told_from_what_may_still_come() {
+        for (text, may_still_hold) in [
+            ("opens >= 2000", true),
+            ("opens == 2000", true),
+            ("opens == 999", false),
+            ("opens < 1000", false),
+            ("reply.p99 < 1ms", true),
+            ("fanout.p99 < 1ms", false),
+            ("fanout.count > 100", true),
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert_eq!(threshold.may_still_hold(&tally()), may_still_hold, "{text}");
+        }
+    }
 
     fn tally() -> Tally {
         let mut tally = Tally::default();

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod doctor;
 mod explain;
 mod load;
 mod mock;
@@ -118,6 +119,8 @@ enum Command {
     Mock(Box<mock::MockArguments>),
     /// Make a page, a table, test cases or metrics of the result of a load, or merge its shards
     Report(report::ReportArguments),
+    /// Say whether this machine can do what is asked of it: descriptors, ports, memory, timer
+    Doctor(doctor::DoctorArguments),
     /// List, review, accept or reject snapshots
     Snapshot(snapshot::SnapshotArguments),
     /// Print the JSON Schema of a file format, for editors, or the OpenAPI document of the mocks' control API
@@ -185,6 +188,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Mock(arguments) => mock::mock(*arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
         Command::Schema { what } => {
             let schema = match what {

@@ -2,13 +2,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
-use serde_json::Value;
+use jiff::SignedDuration;
+use polytab_seams::clock::Clock;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn data() -> PathBuf {
@@ -313,6 +316,239 @@ fn shards_merged_are_the_whole_and_a_lost_one_is_named() {
     assert_eq!(whole["thresholds"][0]["seen"], "18");
     assert_eq!(exit_without, 6);
     assert_eq!(rest["invalid"][0], "of 3 shards these are missing: 0");
+}
+
+/// A server of our own with its mocks, until it is dropped.
+struct Served {
+    child: Child,
+    ready: Value,
+}
+
+impl Served {
+    fn start(folder: &Path) -> Self {
+        let ports = [
+            "--port",
+            "--keycloak-port",
+            "--backend-port",
+            "--gitlab-port",
+            "--control-port",
+            "--gateway-port",
+        ];
+        let ports = ports.iter().flat_map(|flag| [*flag, "0"]);
+        let arguments: Vec<_> = ["serve", "--message-format", "json"]
+            .into_iter()
+            .chain(ports)
+            .collect();
+        let mut child = polytab(folder, &arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let ready = serde_json::from_str(&line).unwrap();
+        Self { child, ready }
+    }
+
+    fn url(&self, key: &str) -> &str {
+        self.ready[key].as_str().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What a run serves at `--metrics`.
+fn scrape(url: &str) -> String {
+    let address = url.strip_prefix("http://").unwrap();
+    let (host, path) = address.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// A shard of a run, as a pod of an Indexed Job is one; it is there once a tab is open.
+fn shard(folder: &Path, served: &Served, index: u32, start_at: &str) -> Child {
+    let arguments = [
+        "load",
+        "my.load.yaml",
+        "--url",
+        served.url("tabs"),
+        "--control",
+        served.url("control"),
+        "--sign-in",
+        "code",
+        "--shard",
+        "auto",
+        "--start-at",
+        start_at,
+        "--message-format",
+        "json",
+        "--metrics",
+        "127.0.0.1:0",
+    ];
+    polytab(folder, &arguments)
+        .env("JOB_COMPLETION_INDEX", index.to_string())
+        .env("POLYTAB_SHARDS", "4")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until a shard has an open tab.
+fn await_tab(shard: &mut Child) {
+    let line = BufReader::new(shard.stderr.take().unwrap())
+        .lines()
+        .next()
+        .unwrap()
+        .unwrap();
+    let url = line.strip_prefix("metrics: ").unwrap();
+    for _ in 0..600 {
+        let text = scrape(url);
+        let tabs = text
+            .lines()
+            .find(|line| line.starts_with("polytab_load_tabs{"))
+            .unwrap();
+        if !tabs.ends_with(" 0") {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("no tab opened within 30 s");
+}
+
+#[test]
+fn shards_in_processes_of_their_own_some_of_which_are_killed() {
+    let folder =
+        profile("users: 12\nphases: [{name: one, for: 4s, arrival: spike}]\nthresholds: [opened == 12]\n");
+    let served = Served::start(folder.path());
+    let start_at = (Clock::system().wall() + SignedDuration::from_secs(2)).to_string();
+
+    let mut shards: Vec<_> = (0..4)
+        .map(|index| shard(folder.path(), &served, index, &start_at))
+        .collect();
+    await_tab(&mut shards[1]);
+    shards[1].kill().unwrap();
+    await_tab(&mut shards[2]);
+    let asked = Command::new("kill")
+        .arg(shards[2].id().to_string())
+        .status()
+        .unwrap();
+    assert!(asked.success());
+    let outputs: Vec<_> = shards
+        .into_iter()
+        .map(|shard| shard.wait_with_output().unwrap())
+        .collect();
+
+    let codes: Vec<_> = outputs.iter().map(|output| output.status.code()).collect();
+    assert_eq!(codes, [Some(0), None, Some(130), Some(0)]);
+    let lines: Vec<_> = outputs.iter().map(|output| text(&output.stdout)).collect();
+    let merged = |lines: &str| {
+        fs::write(folder.path().join("lines"), lines).unwrap();
+        let output = run(folder.path(), &["report", "merge", "lines"]);
+        (
+            code(&output),
+            serde_json::from_slice::<Value>(&output.stdout).unwrap(),
+        )
+    };
+    let (exit, ended) = merged(&lines.concat());
+    assert_eq!((exit, &ended["verdict"]), (130, &"interrupted".into()), "{ended}");
+    assert_eq!(ended["invalid"], json!(["of 4 shards these are missing: 1"]));
+    assert!(
+        ended["notes"]
+            .as_array()
+            .unwrap()
+            .contains(&"shard 2 was interrupted".into()),
+        "{ended}"
+    );
+    let (exit, rest) = merged(&[lines[0].as_str(), lines[3].as_str()].concat());
+    assert_eq!(exit, 6);
+    assert_eq!(rest["invalid"], json!(["of 4 shards these are missing: 1, 2"]));
+    assert_eq!(rest["thresholds"][0]["seen"], "6");
+}
+
+#[test]
+fn two_servers_are_loaded_in_turns_and_compared() {
+    let folder = profile("users: 2\nphases: [{name: one, for: 1s, arrival: spike}]\n");
+    let (one, other) = (Served::start(folder.path()), Served::start(folder.path()));
+    let arguments = [
+        "load",
+        "my.load.yaml",
+        "--url",
+        one.url("tabs"),
+        "--control",
+        one.url("control"),
+        "--beside",
+        other.url("tabs"),
+        "--beside-control",
+        other.url("control"),
+        "--sign-in",
+        "code",
+        "--repeat",
+        "2",
+        "--out",
+        "both.json",
+    ];
+
+    let output = run(folder.path(), &arguments);
+
+    assert_eq!(code(&output), 0, "{}", text(&output.stdout));
+    let both = fs::read_to_string(folder.path().join("both.json")).unwrap();
+    let targets: Vec<_> = both
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["target"].clone())
+        .collect();
+    let turn = [one.url("tabs"), other.url("tabs")];
+    assert_eq!(targets, [turn, turn].concat());
+    let compared = run(folder.path(), &["load", "compare", "both.json"]);
+    for said in [text(&output.stdout), text(&compared.stdout)] {
+        let heads = format!("first: {}\nsecond: {}\n", turn[0], turn[1]);
+        assert!(said.contains(&heads) && said.contains("connect.p99"), "{said}");
+    }
+    let alone: Vec<_> = both.lines().step_by(2).collect();
+    fs::write(folder.path().join("one.json"), alone.join("\n")).unwrap();
+    let compared = run(folder.path(), &["load", "compare", "one.json"]);
+    assert_eq!(code(&compared), 3);
+    assert!(text(&compared.stderr).contains("does not hold results of two servers"));
+}
+
+#[test]
+fn the_doctor_says_what_a_load_would_lack() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let few = run(folder.path(), &["doctor", "--tabs", "10"]);
+    let many = run(folder.path(), &["doctor", "--tabs", "1000000000"]);
+    fs::write(folder.path().join("polytab.toml"), "[run]\njob = 3\n").unwrap();
+    let unsettled = run(folder.path(), &["doctor", "--tabs", "10"]);
+
+    // How late a busy machine's timer is, and which ports are taken, decides nothing here.
+    let said = text(&few.stdout);
+    assert!(said.contains("266 needed for 10 tabs"), "{said}");
+    let said = text(&many.stdout);
+    assert_eq!(code(&many), 6, "{said}");
+    assert!(
+        said.contains("`ulimit -n 1000000256`") && said.contains("drive fewer tabs"),
+        "{said}"
+    );
+    let said = text(&unsettled.stdout);
+    assert_eq!(code(&unsettled), 6, "{said}");
+    assert!(
+        said.contains("`polytab.toml` is not a project file") && said.contains("job"),
+        "{said}"
+    );
 }
 
 /// As a run writes it: the format first, by which the line is known; with the beginning of another.

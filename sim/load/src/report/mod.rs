@@ -7,4 +7,9 @@ mod plot;
 mod prometheus;
 mod times;
 
-pub use self::{csv::csv, html::html, junit::junit, prometheus::prometheus};
+pub use self::{
+    csv::csv,
+    html::html,
+    junit::junit,
+    prometheus::{prometheus, prometheus_now},
+};

@@ -1,4 +1,4 @@
-//! The result in Prometheus' text format, for a push gateway or a textfile collector.
+//! Prometheus' text format: of a result, for a push gateway or a textfile collector, and of a run that is scraped.
 
 use std::fmt::Write;
 
@@ -9,22 +9,49 @@ use crate::{
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
 
-/// Counts as counters and durations as summaries, in seconds, each with its phase.
+/// A result that is there: its verdict, and all that was counted.
 pub fn prometheus(result: &LoadResult) -> String {
-    let mut text = String::new();
-    let phases: Vec<(String, Tally)> = (0..result.phases.len())
-        .map(|phase| (label(&result.phases[phase].name), result.of_phase(phase)))
+    let phases: Vec<_> = (0..result.phases.len())
+        .map(|phase| (result.phases[phase].name.clone(), result.of_phase(phase)))
         .collect();
-    let profile = label(&result.profile);
-    let passed = u8::from(result.verdict == Verdict::Passed);
-    text.push_str("# HELP polytab_load_passed Whether all thresholds held and the run is valid.\n");
-    text.push_str("# TYPE polytab_load_passed gauge\n");
-    writeln!(text, "polytab_load_passed{{profile=\"{profile}\"}} {passed}").ok();
+    let passed = u64::from(result.verdict == Verdict::Passed);
+    let mut text = String::new();
+    gauge(
+        &mut text,
+        "passed",
+        "Whether all thresholds held and the run is valid",
+        (&result.profile, passed),
+    );
+    text + &counted(&result.profile, &phases)
+}
+
+/// A run that goes on: how many users and tabs there are, and all that was counted until now.
+pub fn prometheus_now(profile: &str, (users, tabs): (u64, u64), phases: &[(String, Tally)]) -> String {
+    let mut text = String::new();
+    gauge(&mut text, "users", "Users who are there now", (profile, users));
+    gauge(&mut text, "tabs", "Tabs that are open now", (profile, tabs));
+    text + &counted(profile, phases)
+}
+
+fn gauge(text: &mut String, name: &str, meaning: &str, (profile, value): (&str, u64)) {
+    let profile = label(profile);
+    writeln!(
+        text,
+        "# HELP polytab_load_{name} {meaning}.\n# TYPE polytab_load_{name} gauge\n\
+         polytab_load_{name}{{profile=\"{profile}\"}} {value}"
+    )
+    .ok();
+}
+
+/// Counts as counters and durations as summaries, in seconds, each with its phase.
+fn counted(profile: &str, phases: &[(String, Tally)]) -> String {
+    let mut text = String::new();
+    let profile = label(profile);
     for count in Count::ALL {
         let name = format!("polytab_load_{}_total", count.word());
         writeln!(text, "# TYPE {name} counter").ok();
-        for (phase, tally) in &phases {
-            let value = tally.get(count);
+        for (phase, tally) in phases {
+            let (phase, value) = (label(phase), tally.get(count));
             writeln!(text, "{name}{{profile=\"{profile}\",phase=\"{phase}\"}} {value}").ok();
         }
     }
@@ -36,11 +63,11 @@ pub fn prometheus(result: &LoadResult) -> String {
             sentence(metric.meaning())
         )
         .ok();
-        for (phase, tally) in &phases {
+        for (phase, tally) in phases {
             let Some(histogram) = tally.metric(metric) else {
                 continue;
             };
-            let labels = format!("profile=\"{profile}\",phase=\"{phase}\"");
+            let labels = format!("profile=\"{profile}\",phase=\"{}\"", label(phase));
             for part in QUANTILES {
                 let value = histogram.quantile(part).as_secs_f64();
                 writeln!(text, "{name}{{{labels},quantile=\"{part}\"}} {value}").ok();

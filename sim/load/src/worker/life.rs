@@ -17,7 +17,7 @@ impl Worker {
     pub(super) fn arrive(self: &Rc<Self>, number: u64, due: Duration) {
         let is_new = !self.state.borrow().users.contains_key(&number);
         if is_new {
-            let user = self.new_user(number);
+            let user = Box::new(self.new_user(number));
             self.state.borrow_mut().users.insert(number, user);
             for index in 0..self.shared.schedule.happenings().len() {
                 self.schedule(number, index, due);
@@ -81,16 +81,20 @@ impl Worker {
             return;
         }
         let begin = self.now().max(due);
-        for tab in 0..self.shared.schedule.tabs(number) {
+        for tab in 1..self.shared.schedule.tabs(number) {
             let intended = begin + self.shared.schedule.opening(number, tab);
             self.reopen(number, tab as usize, intended);
+        }
+        // The first one opens at once, and goes on in this task.
+        let is_draining = self.state.borrow().draining;
+        let place = self.new_life(number, 0, begin).filter(|_| !is_draining);
+        if let Some(place) = place {
+            self.open(place, begin).await;
         }
     }
 
     async fn sign_in(&self, number: u64, due: Duration) -> bool {
-        let Ok(_permit) = self.under_way.acquire().await else {
-            return false;
-        };
+        let _turn = self.turn().await;
         let signed_in = (self.plan().site.sign_in)(number).await;
         let state = &mut *self.state.borrow_mut();
         let Some(user) = state.users.get_mut(&number) else {
@@ -113,54 +117,51 @@ impl Worker {
 
     /// Has a tab open at this time, in a new life.
     pub(super) fn reopen(&self, number: u64, tab: usize, intended: Duration) {
-        let place = {
-            let mut state = self.state.borrow_mut();
-            let Some(user) = state.users.get_mut(&number).filter(|user| user.here) else {
-                return;
-            };
-            let life = user.tabs[tab].life + 1;
-            let attempt = user.tabs[tab].attempt;
+        if let Some(place) = self.new_life(number, tab, intended) {
+            self.at(intended, Item::Open(place));
+        }
+    }
+
+    fn new_life(&self, number: u64, tab: usize, intended: Duration) -> Option<Place> {
+        self.with(|state| {
+            let user = state.users.get_mut(&number).filter(|user| user.here)?;
+            let Tab { life, attempt, .. } = user.tabs[tab];
             user.tabs[tab] = Tab {
-                life,
+                life: life + 1,
                 intended,
                 attempt,
                 ..Tab::default()
             };
-            Place {
+            Some(Place {
                 user: number,
                 tab,
-                life,
-            }
-        };
-        self.at(intended, Item::Open(place));
+                life: life + 1,
+            })
+        })
     }
 
-    pub(super) fn open(self: &Rc<Self>, place: Place, due: Duration) {
-        let headers = {
-            let state = &mut *self.state.borrow_mut();
-            let Some(user) = state.users.get_mut(&place.user).filter(|user| user.here) else {
-                return;
-            };
+    /// Opens a tab, if it is still wanted, and drives it to its end.
+    pub(super) async fn open(self: &Rc<Self>, place: Place, due: Duration) {
+        let headers = self.with(|state| {
+            let user = state.users.get_mut(&place.user).filter(|user| user.here)?;
             let tab = &mut user.tabs[place.tab];
             if tab.life != place.life {
-                return;
+                return None;
             }
             tab.intended = due;
             state.tally.count(Count::Opens);
-            user.headers.clone()
-        };
-        let worker = Rc::clone(self);
-        self.spawn(async move {
-            let headers = match headers {
-                Some(headers) => headers,
-                // The login session is over: the page sends its user to sign in again.
-                None => match worker.sign_in_again(place.user, due).await {
-                    Some(headers) => headers,
-                    None => return worker.come_back(place, tab::BROKEN),
-                },
-            };
-            worker.live(place, headers).await;
+            Some(user.headers.clone())
         });
+        let Some(headers) = headers else { return };
+        let headers = match headers {
+            Some(headers) => headers,
+            // The login session is over: the page sends its user to sign in again.
+            None => match self.sign_in_again(place.user, due).await {
+                Some(headers) => headers,
+                None => return self.come_back(place, tab::BROKEN),
+            },
+        };
+        self.live(place, headers).await;
     }
 
     /// Signs a user in whom several tabs may want to be signed in: only one of them does it.
@@ -176,10 +177,10 @@ impl Worker {
     }
 
     /// A tab's life.
-    async fn live(self: Rc<Self>, place: Place, headers: Headers) {
+    async fn live(self: &Rc<Self>, place: Place, headers: Headers) {
         // Boxed, so that what only opening needs is given back before the tab's long life.
         let socket = Box::pin(async {
-            let _permit = self.under_way.acquire().await;
+            let _turn = self.turn().await;
             self.opened.set(self.opened.get() + 1);
             self.shared.dialer.open(self.opened.get(), &headers).await
         })

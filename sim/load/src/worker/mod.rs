@@ -16,7 +16,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -27,12 +27,15 @@ use crate::{
     dial::Dialer,
     health,
     hearing::Hearing,
+    histogram::Histogram,
     plan::Plan,
     schedule::{Repeated, Schedule},
     tab::Orders,
     tally::{Count, Metric, Tally},
 };
 
+/// The part of a stretch in which a worker ran, or would have, above which it has no time left for what is due.
+const SATURATED: f64 = 0.95;
 /// How often a worker looks how late it is, whatever else is due.
 const PROBE: Duration = Duration::from_millis(10);
 
@@ -84,14 +87,17 @@ pub(crate) struct Worker {
     tasks: RefCell<JoinSet<()>>,
     under_way: Semaphore,
     hand: mpsc::Sender<Handed>,
-    /// Wall and thread time at the end of the last stretch.
-    spent: Cell<(Duration, Duration)>,
+    /// The run's time, and the thread's on the core and before it, at the end of the last stretch.
+    spent: Cell<(Duration, Duration, Duration)>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     tally: Tally,
-    users: BTreeMap<u64, User>,
+    /// How long sign-ins and handshakes waited for their turn in this stretch.
+    held_up: Histogram,
+    /// Boxed: those who leave are taken out of the middle, and the map moves the others.
+    users: BTreeMap<u64, Box<User>>,
     agenda: BinaryHeap<Reverse<(Duration, u64, Item)>>,
     entered: u64,
     tabs: u64,
@@ -213,7 +219,7 @@ impl Worker {
     fn is_quiet(&self) -> bool {
         let state = self.state.borrow();
         let waits = |user: &User| user.hearing.waits() || user.tabs.iter().any(|tab| !tab.waiting.is_empty());
-        state.draining && (self.is_past_patience() || !state.users.values().any(waits))
+        state.draining && (self.is_past_patience() || !state.users.values().any(|user| waits(user)))
     }
 
     fn is_past_patience(&self) -> bool {
@@ -292,7 +298,10 @@ impl Worker {
             Item::Drain => self.state.borrow_mut().draining = true,
             Item::Arrive(user) | Item::Return(user) => self.arrive(user, due),
             Item::Depart(user) => self.depart(user),
-            Item::Open(place) => self.open(place, due),
+            Item::Open(place) => {
+                let worker = Rc::clone(self);
+                self.spawn(async move { worker.open(place, due).await });
+            }
             Item::Happen(user, index) => self.happen(user, index, due),
             Item::Request(place, index) => self.request(place, index, due),
             Item::Overdue(user, change) => {
@@ -302,6 +311,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// A turn for a sign-in or a handshake.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let asked = self.now();
+        // Nobody closes it.
+        let turn = self.under_way.acquire().await.ok();
+        let waited = self.now().saturating_sub(asked);
+        self.with(|state| state.held_up.record(waited));
+        turn
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -315,10 +334,11 @@ impl Worker {
     /// Hands over what was counted since the last time. What finds no room goes with the next.
     fn hand_over(&self, nth: usize) {
         let Ok(room) = self.hand.try_reserve() else { return };
-        let (now, thread) = (self.now(), health::thread_time());
-        let (then, thread_then) = self.spent.replace((now, thread));
-        let wall = now.saturating_sub(then).as_secs_f64();
-        let cpu = thread.saturating_sub(thread_then).as_secs_f64() / wall.max(1e-3);
+        let spent = (self.now(), health::thread_time(), health::thread_wait());
+        let then = self.spent.replace(spent);
+        let (now, wall) = (spent.0, spent.0.saturating_sub(then.0).as_secs_f64());
+        let part = |time: Duration, then: Duration| time.saturating_sub(then).as_secs_f64() / wall.max(1e-3);
+        let (cpu, waited) = (part(spent.1, then.1), part(spent.2, then.2));
         let turn = self.plan().limits.turn;
         room.send(self.with(|state| {
             for user in state.users.values_mut().filter(|user| user.open > 0) {
@@ -329,6 +349,11 @@ impl Worker {
             let turns = u32::try_from(turns).unwrap_or(u32::MAX);
             state.rest -= turn * turns;
             state.tally.add_count(Count::Turns, turns.into());
+            let held_up = std::mem::take(&mut state.held_up);
+            if cpu + waited >= SATURATED {
+                // They waited for us, and not for the target.
+                state.tally.add_metric(Metric::Lag, &held_up);
+            }
             Handed {
                 nth,
                 tally: std::mem::take(&mut state.tally),

@@ -1,6 +1,10 @@
 //! What `polytab load` is told.
 
-use std::{net::IpAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+};
 
 use clap::{Subcommand, ValueEnum, builder::FalseyValueParser};
 use jiff::Timestamp;
@@ -54,6 +58,12 @@ pub(in crate::cli) struct LoadArguments {
     /// Make the run so many times, each with its own result in a line of `--out`
     #[arg(long, value_name = "N", default_value = "1", env = "POLYTAB_LOAD_REPEAT")]
     pub(super) repeat: NonZeroU32,
+    /// Load this server as well, in turns with the first one, and compare the two in the end
+    #[arg(long, value_name = "URL", env = "POLYTAB_LOAD_BESIDE", conflicts_with_all = ["print_job", "shard"])]
+    pub(super) beside: Option<Url>,
+    /// Serve the run in Prometheus' text format while it goes on, at `http://ADDRESS/metrics`
+    #[arg(long, value_name = "ADDRESS", env = "POLYTAB_LOAD_METRICS")]
+    pub(super) metrics: Option<SocketAddr>,
     /// Form of the output: for people, or the result as one line of JSON
     #[arg(long, value_enum, default_value_t, env = "POLYTAB_MESSAGE_FORMAT")]
     pub(super) message_format: MessageFormat,
@@ -141,6 +151,23 @@ pub(super) struct ServiceArguments {
     /// Where a change is made: `POST` with `{"user": …, "mark": …}`
     #[arg(long, value_name = "URL", env = "POLYTAB_LOAD_CHANGE_URL")]
     pub(super) change_url: Option<Url>,
+    /// Control API of our mocks beside the server of `--beside`
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "POLYTAB_LOAD_BESIDE_CONTROL",
+        requires = "beside",
+        conflicts_with = "beside_change_url"
+    )]
+    pub(super) beside_control: Option<Url>,
+    /// Where a change is made of which users of the server of `--beside` hear
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "POLYTAB_LOAD_BESIDE_CHANGE_URL",
+        requires = "beside"
+    )]
+    pub(super) beside_change_url: Option<Url>,
     /// Believe this certificate authority (PEM) as well
     #[arg(long, value_name = "FILE", env = "POLYTAB_LOAD_CA")]
     pub(super) ca: Option<PathBuf>,
@@ -172,6 +199,7 @@ Examples:
   polytab load smoke                            the reference server, a few users, half a minute
   polytab load rollout --users 2000 --out result.json
   polytab load steady --url ws://127.0.0.1:8080/ui-server/ws --sign-in code --control http://127.0.0.1:7084
+  polytab load steady --url ws://127.0.0.1:8080/ws --beside ws://127.0.0.1:8081/ws --repeat 5
   polytab load my.load.yaml --url wss://staging.example/ws --credentials users.csv --i-own-this-server
 
 Exit codes: 0 all thresholds held, 99 one was missed, 3 the profile is not valid, 6 the target cannot be reached or the \

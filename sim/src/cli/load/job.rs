@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use serde_json::{Value, json};
 
 /// Pods get their images and places in this time; those that take longer refuse to begin, and the merge names them.
@@ -34,6 +34,8 @@ pub(super) fn job(shards: u32, image: &str, arguments: &[String], now: Timestamp
         }
     }
     let start_at = now.saturating_add(START_IN).unwrap_or(now);
+    // In whole seconds: people read it.
+    let start_at = start_at.round(Unit::Second).unwrap_or(start_at);
     let own = [
         "--shard",
         "auto",

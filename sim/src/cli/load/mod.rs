@@ -3,10 +3,11 @@
 pub(super) mod arguments;
 mod compare;
 mod job;
+mod metrics;
 mod place;
 pub(super) mod view;
 
-use std::{fs, path::Path, time::Duration};
+use std::{cell::RefCell, fs, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use polytab_load::{
@@ -21,10 +22,11 @@ use self::{
     arguments::{LoadArguments, LoadCommand},
     compare::compare,
     job::job,
-    place::{ground, refusal},
-    view::{View, summary},
+    metrics::Metrics,
+    place::{Target, ground, refusal},
+    view::{View, comparison, summary},
 };
-use super::{Exit, check::show, complain, mock::runtime, plan::MessageFormat, say, tell};
+use super::{Exit, check::show, complain, mock::runtime, plan::MessageFormat, say};
 use crate::{
     load::{
         local::Local,
@@ -87,14 +89,9 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if let Some(url) = arguments
-        .url
-        .as_ref()
-        .filter(|url| !matches!(url.scheme(), "ws" | "wss"))
-    {
-        complain(&format!(
-            "a server is loaded at `ws://…` or `wss://…`, not at `{url}`"
-        ));
+    let targets = Target::all(arguments);
+    if let Some(problem) = targets.iter().find_map(Target::problem) {
+        complain(&problem);
         return Ok(Exit::Usage);
     }
     if let Some(shards) = arguments.print_job {
@@ -104,13 +101,33 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
     }
     let runtime = runtime()?;
     let mut worst = Exit::Passed;
-    let mut results = Vec::new();
-    for _ in 0..arguments.repeat.get() {
-        let exit = runtime.block_on(start(arguments, (&name, &profile), (&overrides, &mut results)))?;
-        worst = if exit.code() > worst.code() { exit } else { worst };
-        if exit == Exit::Interrupted {
-            break;
+    let mut results: Vec<Vec<LoadResult>> = vec![Vec::new(); targets.len()];
+    let mut lines = Vec::new();
+    'runs: for _ in 0..arguments.repeat.get() {
+        for (target, results) in targets.iter().zip(&mut results) {
+            let made = runtime.block_on(start(arguments, (&name, &profile), (&overrides, target)))?;
+            let exit = match made {
+                Ok(result) => {
+                    tell_result(arguments, &result, &mut lines)?;
+                    let exit = exit(&result);
+                    results.push(result);
+                    exit
+                }
+                Err(exit) => exit,
+            };
+            worst = if exit.code() > worst.code() { exit } else { worst };
+            if matches!(exit, Exit::Interrupted | Exit::Usage | Exit::InvalidFile) {
+                break 'runs;
+            }
         }
+    }
+    if let [first, beside] = results.as_slice()
+        && !beside.is_empty()
+        && arguments.message_format == MessageFormat::Human
+    {
+        let heads = [&first[0].target, &beside[0].target];
+        let compared = polytab_load::compare::compare(first, beside, 0.0);
+        say(&format!("\n{}", comparison(heads.map(String::as_str), &compared)))?;
     }
     Ok(worst)
 }
@@ -175,20 +192,21 @@ fn overrides(arguments: &LoadArguments) -> anyhow::Result<Overrides> {
     })
 }
 
+/// One run, or how the process ends as there can be none, which has been told.
 async fn start(
     arguments: &LoadArguments,
     (name, profile): (&str, &Profile),
-    (overrides, lines): (&Overrides, &mut Vec<String>),
-) -> anyhow::Result<Exit> {
-    let local = match arguments.url {
+    (overrides, target): (&Overrides, &Target),
+) -> anyhow::Result<Result<LoadResult, Exit>> {
+    let local = match target.url {
         Some(_) => None,
         None => Some(Local::start(&profile.reference.server).await?),
     };
-    let ground = match ground(arguments, profile, local.as_ref()) {
+    let ground = match ground(arguments, profile, (target, local.as_ref())) {
         Ok(ground) => ground,
         Err(error) => {
             complain(&format!("{error:#}"));
-            return Ok(Exit::Usage);
+            return Ok(Err(Exit::Usage));
         }
     };
     let users = ground.clone();
@@ -201,18 +219,17 @@ async fn start(
         Ok(plan) => plan,
         Err(error) => {
             complain(&format!("{name}: {error}"));
-            return Ok(Exit::InvalidFile);
+            return Ok(Err(Exit::InvalidFile));
         }
     };
-    if let Some(refusal) = refusal(arguments, &plan) {
+    if let Some(refusal) = refusal(arguments, target, &plan) {
         complain(&refusal);
-        return Ok(Exit::Usage);
+        return Ok(Err(Exit::Usage));
     }
     if arguments.users_of.credentials.is_none() {
         populate(&users, ours(&plan)).await?;
     }
-    let result = drive(arguments, profile, plan, local.as_ref()).await?;
-    tell_result(arguments, &result, lines)
+    drive(arguments, profile, plan, local.as_ref()).await.map(Ok)
 }
 
 /// Numbers of the users that this process drives.
@@ -239,14 +256,29 @@ async fn drive(
         begins_at: arguments.start_at.unwrap_or(now),
         stop: stop.clone(),
     };
-    let mut view = View::new(&plan, arguments.message_format);
+    let view = RefCell::new(View::new(&plan, arguments.message_format));
+    let metrics = match arguments.metrics {
+        Some(address) => {
+            let (metrics, address) = Metrics::listen(address, &plan).await?;
+            view.borrow_mut()
+                .tell(&format!("metrics: http://{address}/metrics"));
+            Some(metrics)
+        }
+        None => None,
+    };
     let lengths: Vec<_> = plan.phases.iter().map(|phase| phase.length).collect();
-    let restarts = restarts((profile, &lengths), local, begins_in);
-    let running = run(plan, order, |progress| view.show(progress));
+    let restarts = restarts((profile, &lengths), local, (begins_in, &view));
+    let running = run(plan, order, |progress| {
+        view.borrow_mut().show(progress);
+        if let Some(metrics) = &metrics {
+            metrics.add(progress);
+        }
+    });
     let asked = super::serve::asked_to_stop()?;
     let asking = async {
         asked.await;
-        tell("ending: all tabs leave; ask again to stop at once");
+        view.borrow_mut()
+            .tell("ending: all tabs leave; ask again to stop at once");
         stop.cancel();
         if let Ok(again) = super::serve::asked_to_stop() {
             again.await;
@@ -268,7 +300,11 @@ async fn drive(
 const HEAD_START: Duration = Duration::from_millis(200);
 
 /// Restarts the reference server at the beginning of each phase that asks for it.
-async fn restarts((profile, lengths): (&Profile, &[Duration]), local: Option<&Local>, begins_in: Duration) {
+async fn restarts(
+    (profile, lengths): (&Profile, &[Duration]),
+    local: Option<&Local>,
+    (begins_in, view): (Duration, &RefCell<View>),
+) {
     let beginning = tokio::time::Instant::now() + begins_in;
     let mut at = Duration::ZERO;
     let mut times = Vec::new();
@@ -280,7 +316,7 @@ async fn restarts((profile, lengths): (&Profile, &[Duration]), local: Option<&Lo
     }
     let Some(process) = local.map(Local::process) else {
         if !times.is_empty() {
-            tell(
+            view.borrow_mut().tell(
                 "note: only the reference server is restarted by the run; restart yours at the phase's beginning",
             );
         }
@@ -289,7 +325,8 @@ async fn restarts((profile, lengths): (&Profile, &[Duration]), local: Option<&Lo
     for at in times {
         tokio::time::sleep_until(beginning + at).await;
         if let Err(error) = process.restart().await {
-            tell(&format!("note: {:#}", anyhow::Error::new(error)));
+            let text = format!("note: {:#}", anyhow::Error::new(error));
+            view.borrow_mut().tell(&text);
         }
     }
 }
@@ -299,7 +336,7 @@ fn tell_result(
     arguments: &LoadArguments,
     result: &LoadResult,
     lines: &mut Vec<String>,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<()> {
     let line = serde_json::to_string(result)?;
     lines.push(line.clone());
     if let Some(path) = &arguments.out {
@@ -310,7 +347,7 @@ fn tell_result(
         MessageFormat::Json => say(&line)?,
         MessageFormat::Human => say(&summary(result))?,
     };
-    Ok(exit(result))
+    Ok(())
 }
 
 /// How the process ends after a run.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use http::HeaderName;
 use polytab_load::plan::Plan;
 use polytab_seams::tls::dial::Trust;
-use url::Host;
+use url::{Host, Url};
 
 use super::arguments::{How, LoadArguments};
 use crate::load::{
@@ -21,9 +21,43 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// and no more tabs open in a second.
 const OPENS_PER_SECOND: u64 = 1000;
 
+/// A server, and who makes the changes of which its users hear.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// None is the reference server, started for the run.
+    pub(super) url: Option<Url>,
+    control: Option<Url>,
+    change_url: Option<Url>,
+}
+
+impl Target {
+    /// All that are loaded, in turns.
+    pub(super) fn all(arguments: &LoadArguments) -> Vec<Self> {
+        let services = &arguments.services;
+        let first = Self {
+            url: arguments.url.clone(),
+            control: services.control.clone(),
+            change_url: services.change_url.clone(),
+        };
+        let beside = arguments.beside.clone().map(|url| Self {
+            url: Some(url),
+            control: services.beside_control.clone(),
+            change_url: services.beside_change_url.clone(),
+        });
+        [first].into_iter().chain(beside).collect()
+    }
+
+    /// What is wrong with its address.
+    pub(super) fn problem(&self) -> Option<String> {
+        let url = self.url.as_ref()?;
+        (!matches!(url.scheme(), "ws" | "wss"))
+            .then(|| format!("a server is loaded at `ws://…` or `wss://…`, not at `{url}`"))
+    }
+}
+
 /// Why this server is not loaded.
-pub(super) fn refusal(arguments: &LoadArguments, plan: &Plan) -> Option<String> {
-    let url = arguments.url.as_ref()?;
+pub(super) fn refusal(arguments: &LoadArguments, target: &Target, plan: &Plan) -> Option<String> {
+    let url = target.url.as_ref()?;
     let is_here = match url.host()? {
         Host::Domain(name) => name == "localhost",
         Host::Ipv4(address) => address.is_loopback(),
@@ -73,10 +107,10 @@ pub(super) fn refusal(arguments: &LoadArguments, plan: &Plan) -> Option<String> 
 pub(super) fn ground(
     arguments: &LoadArguments,
     profile: &Profile,
-    local: Option<&Local>,
+    (target, local): (&Target, Option<&Local>),
 ) -> anyhow::Result<Ground> {
     let of = &arguments.users_of;
-    let url = match (local, &arguments.url) {
+    let url = match (local, &target.url) {
         (Some(local), _) => local.tabs.clone(),
         (None, Some(url)) => url.clone(),
         (None, None) => bail!("there is no server to load"),
@@ -108,8 +142,8 @@ pub(super) fn ground(
     let services = &arguments.services;
     let control = local
         .map(|local| local.control.clone())
-        .or_else(|| services.control.clone());
-    let changes = match (control, &services.change_url) {
+        .or_else(|| target.control.clone());
+    let changes = match (control, &target.change_url) {
         (Some(control), _) => Changes::Mocks(control),
         (None, Some(url)) => Changes::Post(url.clone()),
         (None, None) => Changes::Nobody,

@@ -1,101 +1,14 @@
-//! What a load says while it runs, and in the end, to people.
+//! What a load says in the end, to people.
 
-use std::{fmt::Write, io::IsTerminal, time::Duration};
+use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use polytab_load::{
     compare::{Change, Compared},
-    plan::Plan,
     result::{LoadResult, Verdict},
-    run::Progress,
     tally::{Count, Metric, Tally},
     threshold::{polls_per_turn, shown},
 };
-
-use crate::cli::{plan::MessageFormat, tell};
-
-/// Lines between which nobody should wait longer.
-const EVERY: f64 = 5.0;
-
-/// The run as it goes on, on standard error.
-pub(super) struct View {
-    is_quiet: bool,
-    phases: Vec<String>,
-    last: f64,
-    since: Tally,
-    from: f64,
-}
-
-impl View {
-    pub(super) fn new(plan: &Plan, format: MessageFormat) -> Self {
-        let length: Duration = plan.phases.iter().map(|phase| phase.length).sum();
-        let users = plan.phases.iter().map(|phase| phase.users).max().unwrap_or(0);
-        let is_quiet = format == MessageFormat::Json;
-        if !is_quiet {
-            let shard = plan.shard.map_or_else(String::new, |shard| {
-                format!(", shard {}/{}", shard.index, shard.of)
-            });
-            tell(&format!(
-                "{}: up to {users} users for {} on {}, seed {}{shard}",
-                plan.name,
-                shown(length),
-                plan.site.name,
-                plan.seed
-            ));
-        }
-        Self {
-            is_quiet,
-            phases: plan.phases.iter().map(|phase| phase.name.clone()).collect(),
-            last: -EVERY,
-            since: Tally::default(),
-            from: 0.0,
-        }
-    }
-
-    /// One stretch more. On a terminal each second is told, elsewhere every few.
-    pub(super) fn show(&mut self, progress: &Progress<'_>) {
-        let (interval, total) = (progress.interval, progress.total);
-        self.since.add(progress.tally);
-        let every = if std::io::stderr().is_terminal() {
-            1.0
-        } else {
-            EVERY
-        };
-        if self.is_quiet || interval.to_s < self.last + every {
-            return;
-        }
-        self.last = interval.to_s;
-        let seconds = (interval.to_s - self.from).max(1e-3);
-        let since = std::mem::take(&mut self.since);
-        self.from = interval.to_s;
-        #[expect(clippy::cast_precision_loss, reason = "counts of seconds are small")]
-        let rate = |count: Count| format!("{:.0}", since.get(count) as f64 / seconds);
-        let phase = self.phases.get(interval.phase).map_or("", String::as_str);
-        let mut line = format!(
-            "{:>6.0} s {phase}: {} users, {} tabs, {} opened/s, {} received/s",
-            interval.to_s,
-            interval.users,
-            interval.tabs,
-            rate(Count::Opened),
-            rate(Count::Received),
-        );
-        for metric in [Metric::Connect, Metric::Reply, Metric::Fanout] {
-            if let Some(histogram) = since.metric(metric) {
-                let p99 = shown(histogram.quantile(0.99));
-                write!(line, ", {} p99 {p99}", metric.word()).ok();
-            }
-        }
-        let wrong = [Count::Missed, Count::Doubled, Count::OutOfOrder, Count::CrossUser]
-            .iter()
-            .filter(|count| total.get(**count) > 0)
-            .map(|count| format!(", {} {}", total.get(*count), count.word()));
-        wrong.for_each(|text| line.push_str(&text));
-        if total.errors() > 0 {
-            write!(line, ", {} errors", total.errors()).ok();
-        }
-        tell(&line);
-    }
-}
 
 /// The whole result for people.
 pub(in crate::cli) fn summary(result: &LoadResult) -> String {
@@ -137,12 +50,23 @@ pub(in crate::cli) fn summary(result: &LoadResult) -> String {
     text
 }
 
-/// Both sides of a comparison.
-pub(super) fn comparison(all: &[Compared]) -> String {
-    let mut text = format!(
-        "{:<20} {:>12} {:>12} {:>9}  95 % sure\n",
-        "", "before", "after", "change"
-    );
+/// Both sides of a comparison, under these heads.
+pub(in crate::cli::load) fn comparison([before, after]: [&str; 2], all: &[Compared]) -> String {
+    let mut text = String::new();
+    // A name that is wider than its column goes on a line of its own.
+    let width = 12;
+    let heads = if [before, after].iter().any(|name| name.chars().count() > width) {
+        writeln!(text, "first: {before}\nsecond: {after}").ok();
+        ["first", "second"]
+    } else {
+        [before, after]
+    };
+    writeln!(
+        text,
+        "{:<20} {:>width$} {:>width$} {:>9}  95 % sure",
+        "", heads[0], heads[1], "change"
+    )
+    .ok();
     for compared in all {
         let (before, after) = (compared.before, compared.after);
         match compared.change {
