@@ -117,6 +117,7 @@ impl Hearing {
     pub(crate) fn gone(&mut self, tab: usize, tally: &mut Tally) {
         let ear = std::mem::take(&mut self.tabs[tab]);
         tally.add_count(Count::Missed, ear.gaps.len() as u64);
+        tally.add_count(Count::Unheard, ear.pending.len() as u64);
         for id in ear.pending {
             if let Some(change) = self.changes.iter_mut().find(|change| change.id == id) {
                 change.due -= 1;

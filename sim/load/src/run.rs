@@ -458,11 +458,13 @@ fn outages(intervals: &[Interval]) -> Vec<String> {
         let lost = tally.get(Count::Lost);
         if before.tabs > 0 && lost * 2 > before.tabs {
             told.push(format!(
-                "between {:.0} s and {:.0} s the target lost {lost} of {} tabs; {} requests were left unanswered",
+                "between {:.0} s and {:.0} s the target lost {lost} of {} tabs; {} requests were left unanswered, and {} \
+                 notifications unheard",
                 after.from_s,
                 after.to_s,
                 before.tabs,
                 tally.get(Count::Unanswered),
+                tally.get(Count::Unheard),
             ));
         }
     }

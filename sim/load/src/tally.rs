@@ -102,6 +102,8 @@ pub enum Count {
     Due,
     /// Notifications that came.
     Notified,
+    /// Notifications that were due to tabs which went away before they came.
+    Unheard,
     /// Notifications that never came.
     Missed,
     /// Notifications that came once more.
@@ -130,7 +132,7 @@ pub enum Count {
 
 impl Count {
     /// All, in the order in which they are told.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Users,
         Self::Opens,
         Self::Opened,
@@ -142,6 +144,7 @@ impl Count {
         Self::Changes,
         Self::Due,
         Self::Notified,
+        Self::Unheard,
         Self::Missed,
         Self::Doubled,
         Self::OutOfOrder,
@@ -180,6 +183,7 @@ impl Count {
             Self::Changes => "changes",
             Self::Due => "due",
             Self::Notified => "notified",
+            Self::Unheard => "unheard",
             Self::Missed => "missed",
             Self::Doubled => "doubled",
             Self::OutOfOrder => "out_of_order",

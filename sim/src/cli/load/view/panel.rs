@@ -18,6 +18,7 @@ use ratatui::{
     backend::CrosstermBackend,
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style, Stylize},
+    symbols,
     text::{Line, Span},
     widgets::{LineGauge, Paragraph, Sparkline, Widget},
 };
@@ -85,7 +86,9 @@ impl Panel {
 impl Drop for Panel {
     fn drop(&mut self) {
         // The summary takes the place of the panel.
+        let origin = self.terminal.get_frame().area().as_position();
         self.terminal.clear().ok();
+        self.terminal.set_cursor_position(origin).ok();
     }
 }
 
@@ -262,6 +265,8 @@ impl Seen {
         let gauge = LineGauge::default()
             .ratio((self.at / self.length.max(1e-9)).clamp(0.0, 1.0))
             .label(label)
+            .filled_symbol(symbols::line::THICK_HORIZONTAL)
+            .unfilled_symbol(symbols::line::HORIZONTAL)
             .filled_style(Style::new().fg(Color::Cyan))
             .unfilled_style(Style::new().add_modifier(Modifier::DIM));
         frame.render_widget(gauge, area);
@@ -314,11 +319,8 @@ impl Seen {
     }
 
     fn counts(&self) -> Line<'static> {
-        let mut spans = vec![Span::raw(format!(
-            "notifications {} of {} due",
-            self.total.get(Count::Notified),
-            self.total.get(Count::Due)
-        ))];
+        let due = self.total.get(Count::Due);
+        let mut spans = vec![Span::raw(format!("notifications due {due}"))];
         let wrong = [Count::Missed, Count::Doubled, Count::OutOfOrder, Count::CrossUser];
         let wrong = wrong.map(|count| (count.word().replace('_', " "), self.total.get(count)));
         for (word, times) in wrong

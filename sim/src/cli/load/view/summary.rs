@@ -145,6 +145,7 @@ fn counts(text: &mut String, result: &LoadResult, total: &Tally) {
                 Count::Changes,
                 Count::Due,
                 Count::Notified,
+                Count::Unheard,
                 Count::Missed,
                 Count::Doubled,
                 Count::OutOfOrder,
