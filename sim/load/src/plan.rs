@@ -30,6 +30,8 @@ pub struct Plan {
     pub shard: Option<Shard>,
     /// What a tab does.
     pub page: Page,
+    /// What a user does; without it, all tabs open at once and stay.
+    pub script: Option<Script>,
     /// What happens where users are.
     pub site: Site,
     /// What must hold in the end.
@@ -164,6 +166,38 @@ impl Happening {
     pub(crate) const fn is_regular(self) -> bool {
         matches!(self, Self::Change)
     }
+}
+
+/// What each user does, from the arrival on. Afterwards the user leaves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Script {
+    /// What is done, each a time after the arrival; in order.
+    pub deeds: Vec<(Duration, Deed)>,
+    /// How long after the arrival the user leaves.
+    pub length: Duration,
+}
+
+/// Something that a user does, or that happens to one. Tabs are numbers, from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A tab is opened.
+    Open(usize),
+    /// A tab is closed.
+    Close(usize),
+    /// A tab goes, and comes back after a while.
+    Reload(usize, Duration),
+    /// A tab loses its connection without a word, and comes back as pages do.
+    Drop(usize),
+    /// The machine with these tabs sleeps for a while: they lose their connections.
+    Sleep(Vec<usize>, Duration),
+    /// A tab reads nothing for a while.
+    Stall(usize, Duration),
+    /// A tab says something.
+    Say(usize, Template),
+    /// The user's world changes.
+    Change,
+    /// The user signs out; all tabs leave.
+    SignOut,
 }
 
 /// What a tab does by itself.
@@ -367,6 +401,7 @@ pub(crate) mod tests_support {
             tabs_per_user: vec![(1, 1.0)],
             shard: None,
             page,
+            script: None,
             site: Site {
                 url: Uri::from_static("ws://127.0.0.1:1/"),
                 name: "nothing".to_owned(),

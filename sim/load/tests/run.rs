@@ -113,6 +113,7 @@ fn plan(address: SocketAddr, users: u64, seconds: u64, page: Page) -> Plan {
         tabs_per_user: vec![(2, 1.0)],
         shard: None,
         page,
+        script: None,
         site: Site {
             url: format!("ws://{address}/").parse().unwrap(),
             name: "a server of the test".to_owned(),

@@ -1,10 +1,13 @@
 //! `polytab check`: what is wrong with scenario files and load profiles.
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use super::{Exit, complain, routes, say, width};
 use crate::{
-    load::profile::Profile,
+    load::{behaviour::of_profile, profile::Profile},
     scenario::{
         document,
         load::load,
@@ -25,7 +28,9 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     let (profiles, scenarios): (Vec<_>, Vec<_>) = arguments.paths.iter().partition(is_profile);
     let mut problems = Vec::new();
     for path in &profiles {
-        problems.extend(document::load::<Profile>(path).err().into_iter().flatten());
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let read = document::load::<Profile>(path).and_then(|profile| of_profile(&profile, folder));
+        problems.extend(read.err().into_iter().flatten());
     }
     if scenarios.is_empty() {
         return if problems.is_empty() {

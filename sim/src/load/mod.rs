@@ -1,5 +1,6 @@
 //! Load: profiles are read here, users signed in and changes made; tabs are driven by `polytab_load`.
 
+pub(crate) mod behaviour;
 pub(crate) mod credentials;
 pub(crate) mod local;
 pub(crate) mod plan;

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use polytab_load::{
     health,
-    plan::{self, Happening, Limits, Needle, Page, Plan, Process, Site, Template},
+    plan::{self, Deed, Happening, Limits, Needle, Page, Plan, Process, Script, Site, Template},
     result::Shard,
     threshold::{Threshold, ThresholdError},
 };
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::behaviour::Behaviour;
 use super::profile::{Arrival, Churn, Notification, Pace, Pointer, Profile, Rate, TabsPerUser};
-use crate::{scenario::people::Client, tab::habits::Habits};
+use crate::{
+    scenario::{people::Client, window::Intervals},
+    tab::habits::Habits,
+};
 
 /// The seed of who gives none.
 const SEED: u64 = 1;
@@ -32,6 +36,10 @@ pub(crate) enum PlanError {
         "`changes` is given, and nothing says what a notification looks like; add `notification: {{match: …}}`"
     )]
     NoNotification,
+    #[error(
+        "`behaviour` says how many tabs a user has, and how long they stay; leave out `tabs_per_user`, `--tabs` and `stay`"
+    )]
+    Behaviour,
     #[error("{0}")]
     Shard(String),
 }
@@ -52,24 +60,34 @@ pub(crate) struct Overrides {
 /// The plan, without its site.
 pub(crate) fn plan(
     name: &str,
-    profile: &Profile,
+    (profile, behaviour): (&Profile, Option<&Behaviour>),
     overrides: &Overrides,
     site: Site,
 ) -> Result<Plan, PlanError> {
     let thresholds = thresholds(profile, overrides)?;
     let phases = phases(profile, overrides)?;
     let page = page(profile);
-    if page.notification.is_none() && phases.iter().any(has_changes) {
+    let script = behaviour.map(|behaviour| behaviour.script.clone());
+    let changes = |script: &Script| script.deeds.iter().any(|(_, deed)| *deed == Deed::Change);
+    if page.notification.is_none() && (phases.iter().any(has_changes) || script.as_ref().is_some_and(changes))
+    {
         return Err(PlanError::NoNotification);
     }
     let tabs = overrides.tabs.as_ref().or(profile.tabs_per_user.as_ref());
+    let tabs_per_user = match (behaviour, tabs) {
+        (None, Some(tabs)) => tabs.0.clone(),
+        (None, None) => vec![(1, 1.0)],
+        (Some(behaviour), None) if profile.stay.is_none() => vec![(behaviour.tabs, 1.0)],
+        (Some(_), _) => return Err(PlanError::Behaviour),
+    };
     Ok(Plan {
         name: name.to_owned(),
         seed: overrides.seed.or(profile.seed).unwrap_or(SEED),
         phases,
-        tabs_per_user: tabs.map_or_else(|| vec![(1, 1.0)], |tabs| tabs.0.clone()),
+        tabs_per_user,
         shard: overrides.shard,
         page,
+        script,
         site,
         thresholds,
         abort_after: profile.abort_on_fail.map(|span| span.0),
@@ -159,6 +177,19 @@ fn events(changes: Option<Rate>, churn: Churn) -> Vec<Process> {
     all.into_iter().filter_map(process).collect()
 }
 
+/// The target's intervals, by which times of a behaviour are resolved.
+pub(crate) fn intervals(profile: &Profile) -> Intervals {
+    let limits = limits(profile, &Overrides::default());
+    Intervals {
+        short_loop: limits.turn,
+        long_loop: LONG_LOOP,
+        start_delay: limits.start_delay,
+    }
+}
+
+/// The long loop of PROTOCOL A5.
+const LONG_LOOP: Duration = Duration::from_mins(3);
+
 fn limits(profile: &Profile, overrides: &Overrides) -> Limits {
     let usual = Limits::default();
     let given = &profile.limits;
@@ -184,7 +215,7 @@ fn limits(profile: &Profile, overrides: &Overrides) -> Limits {
 const TIMESTAMP: &str = "1970-01-01T00:00:00.000Z";
 
 /// A message as it is sent: an object without a timestamp gets one, as pages give it; a text goes as it is.
-fn template(message: &Value) -> Template {
+pub(super) fn template(message: &Value) -> Template {
     let text = match message {
         Value::String(text) => text.clone(),
         Value::Object(object) if object.contains_key("type") && !object.contains_key("timestamp") => {

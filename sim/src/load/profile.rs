@@ -1,6 +1,6 @@
 //! A load profile, `*.load.yaml`: who comes, what their tabs do, what happens to them, what must hold.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, time::Duration};
 
 use polytab_load::threshold::{Threshold, ThresholdError};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -37,6 +37,10 @@ pub struct Profile {
     pub tabs_per_user: Option<TabsPerUser>,
     /// The phases, in order.
     pub phases: Vec<Phase>,
+    /// A scenario (`*.tabs.yaml`, from the folder of this file) that each user plays from the arrival on, with as many
+    /// tabs as it declares; afterwards the user leaves. Without it all tabs open at once and stay.
+    #[serde(default)]
+    pub behaviour: Option<PathBuf>,
     /// What a tab does by itself, as in scenarios: `page`, `bare`, or the page with other settings.
     #[serde(default)]
     pub client: Client,

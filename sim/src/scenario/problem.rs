@@ -38,7 +38,7 @@ pub struct Related {
 }
 
 impl Problem {
-    pub(super) fn new(code: Code, source: &Arc<Source>, span: At, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, source: &Arc<Source>, span: At, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -49,7 +49,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }

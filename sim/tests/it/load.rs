@@ -551,6 +551,56 @@ fn the_doctor_says_what_a_load_would_lack() {
     );
 }
 
+#[test]
+fn each_user_plays_a_scenario_and_leaves() {
+    let folder = profile(
+        "\
+users: 5
+phases: [{name: one, for: 6s, arrival: spike}]
+behaviour: user.tabs.yaml
+reference: {server: {start_delay: 100ms, short_loop: 200ms}}
+thresholds: [users == 5, opened == 15, changes == 5, missed == 0, doubled == 0, errors == 0]
+",
+    );
+    let scenario = "\
+format: 1
+name: a user of two tabs
+users: { ada: {} }
+tabs: { A: { user: ada }, B: { user: ada } }
+steps:
+  - open: [A, B]
+  - advance: 1s
+  - set: { user: ada, sessions: [] }
+  - advance: 1s
+  - reload: A
+  - send: { tab: B, json: { type: ping, data: {} } }
+  - advance: 500ms
+  - close: B
+  - advance: 500ms
+";
+    let path = folder.path().join("user.tabs.yaml");
+    fs::write(&path, scenario).unwrap();
+
+    let output = run(folder.path(), &["load", "my.load.yaml", "--out", "result.json"]);
+    let result: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
+    let too_many = run(folder.path(), &["load", "my.load.yaml", "--tabs", "3"]);
+    fs::write(&path, format!("{scenario}  - restart: {{}}\n")).unwrap();
+    let refused = run(folder.path(), &["check", "my.load.yaml"]);
+
+    assert_eq!(code(&output), 0, "{}", text(&output.stdout));
+    let last = result["intervals"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["users"], &last["tabs"]), (&0.into(), &0.into()), "{last}");
+    assert_eq!(code(&too_many), 3);
+    assert!(text(&too_many.stderr).contains("leave out `tabs_per_user`, `--tabs`"));
+    assert_eq!(code(&refused), 3);
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("user.tabs.yaml:15") && said.contains("leave it out of a behaviour"),
+        "{said}"
+    );
+}
+
 /// As a run writes it: the format first, by which the line is known; with the beginning of another.
 fn in_order(part: &Value, first: &Value) -> String {
     let mut part = part.clone();

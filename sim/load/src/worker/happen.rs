@@ -1,11 +1,11 @@
-//! What happens to users meanwhile: changes, reloads, sleep, sign-outs, leaving.
+//! What users do by their script, and what happens to them meanwhile: changes, reloads, sleep, sign-outs, leaving.
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Item, Place, Worker};
+use super::{Item, Place, Visit, Worker};
 use crate::{
     hearing::Mark,
-    plan::Happening,
+    plan::{Deed, Happening, Template},
     tab::{self, Order},
     tally::Count,
 };
@@ -25,93 +25,167 @@ impl Worker {
 
     pub(super) fn happen(self: &Rc<Self>, number: u64, index: usize, due: Duration) {
         self.schedule(number, index, due);
-        let place = self.with(|state| {
+        let chosen = self.with(|state| {
             let user = state.users.get(&number).filter(|user| user.here)?;
             let repeated = &user.repeated[index];
-            let tab = self.shared.schedule.which(number, repeated, user.tabs.len());
-            let life = user.tabs[tab].life;
-            Some((
-                Place {
-                    user: number,
-                    tab,
-                    life,
-                },
-                repeated.happening,
-            ))
+            let tabs = user.tabs.len();
+            let tab = self.shared.schedule.which(number, repeated, tabs);
+            Some((repeated.happening, tab, tabs))
         });
-        let Some((place, happening)) = place else { return };
+        let Some((happening, tab, tabs)) = chosen else {
+            return;
+        };
         let away = self.plan().page.away;
-        match happening {
-            Happening::Change => self.change(number),
-            Happening::Reload => {
-                self.order(place, Order::Leave);
-                self.reopen(place.user, place.tab, due);
-            }
-            Happening::Drop => {
-                self.order(place, Order::Drop);
-                self.come_back(place, tab::BROKEN);
-            }
-            Happening::Sleep => self.each_tab(number, |place| {
-                self.order(place, Order::Drop);
-                self.reopen(place.user, place.tab, due + away);
-            }),
-            Happening::Stall => {
-                self.excuse(place);
-                self.give(place, Order::Stall(away));
-            }
-            Happening::SignOut => self.sign_out(number, away),
-            Happening::Leave => {
-                let nth = self.with(|state| {
-                    let user = state.users.get_mut(&number)?;
-                    user.left += 1;
-                    Some(user.left)
-                });
-                self.depart(number);
-                let away = away.mul_f64(self.shared.schedule.away(number, nth.unwrap_or(0)));
-                self.at(due + away, Item::Return(number));
-            }
+        let deed = match happening {
+            Happening::Change => Deed::Change,
+            Happening::Reload => Deed::Reload(tab, Duration::ZERO),
+            Happening::Drop => Deed::Drop(tab),
+            Happening::Sleep => Deed::Sleep((0..tabs).collect(), away),
+            Happening::Stall => Deed::Stall(tab, away),
+            Happening::SignOut => return self.sign_out(number, Some(away)),
+            Happening::Leave => return self.leave(number, due),
+        };
+        self.act(number, &deed, due);
+    }
+
+    /// Everything that a user who has just come is going to do.
+    pub(super) fn begin_script(&self, number: u64, begin: Duration) {
+        let Some(script) = &self.plan().script else { return };
+        let visit = self.with(|state| {
+            let nth = state.users.get(&number)?.visits;
+            Some(Visit { user: number, nth })
+        });
+        let Some(visit) = visit else { return };
+        for (index, (after, _)) in script.deeds.iter().enumerate() {
+            self.at(begin + *after, Item::Deed(visit, index));
+        }
+        self.at(begin + script.length, Item::Deed(visit, script.deeds.len()));
+    }
+
+    /// Does the next thing of a user's script; after the last one the user leaves.
+    pub(super) fn follow(self: &Rc<Self>, visit: Visit, index: usize, due: Duration) {
+        let is_on = self.with(|state| {
+            let user = state.users.get(&visit.user);
+            user.is_some_and(|user| user.here && user.visits == visit.nth)
+        });
+        let Some(script) = self.plan().script.as_ref().filter(|_| is_on) else {
+            return;
+        };
+        match script.deeds.get(index) {
+            Some((_, deed)) => self.act(visit.user, deed, due),
+            None => self.depart(visit.user),
         }
     }
 
-    fn each_tab(&self, number: u64, act: impl Fn(Place)) {
-        let places: Vec<Place> = self.with(|state| {
-            let tabs = state.users.get(&number).map(|user| user.tabs.iter().enumerate());
-            let places = tabs.into_iter().flatten();
-            places
-                .map(|(tab, state)| Place {
-                    user: number,
-                    tab,
-                    life: state.life,
-                })
-                .collect()
-        });
-        places.into_iter().for_each(act);
+    fn act(self: &Rc<Self>, number: u64, deed: &Deed, due: Duration) {
+        match deed {
+            Deed::Open(tab) => {
+                if !self.is_open(number, *tab) {
+                    self.reopen(number, *tab, due);
+                }
+            }
+            Deed::Close(tab) => self.order(number, *tab, Order::Leave),
+            Deed::Reload(tab, gap) => {
+                self.order(number, *tab, Order::Leave);
+                self.reopen(number, *tab, due + *gap);
+            }
+            Deed::Drop(tab) => {
+                self.order(number, *tab, Order::Drop);
+                if let Some(place) = self.place(number, *tab) {
+                    self.come_back(place, tab::BROKEN);
+                }
+            }
+            Deed::Sleep(tabs, away) => {
+                for tab in tabs {
+                    self.order(number, *tab, Order::Drop);
+                    self.reopen(number, *tab, due + *away);
+                }
+            }
+            Deed::Stall(tab, away) => {
+                self.excuse(number, *tab);
+                self.give(number, *tab, Order::Stall(*away));
+            }
+            Deed::Say(tab, template) => self.say(number, *tab, template),
+            Deed::Change => self.change(number),
+            Deed::SignOut => self.sign_out(number, None),
+        }
     }
 
-    fn excuse(&self, place: Place) {
+    fn leave(self: &Rc<Self>, number: u64, due: Duration) {
+        let nth = self.with(|state| {
+            let user = state.users.get_mut(&number)?;
+            user.left += 1;
+            Some(user.left)
+        });
+        self.depart(number);
+        let away = self.plan().page.away;
+        let away = away.mul_f64(self.shared.schedule.away(number, nth.unwrap_or(0)));
+        self.at(due + away, Item::Return(number));
+    }
+
+    /// A tab in its life of now.
+    fn place(&self, number: u64, tab: usize) -> Option<Place> {
         self.with(|state| {
-            if let Some(user) = state.users.get_mut(&place.user) {
-                user.tabs[place.tab].excused = true;
+            let life = state.users.get(&number)?.tabs.get(tab)?.life;
+            Some(Place {
+                user: number,
+                tab,
+                life,
+            })
+        })
+    }
+
+    fn is_open(&self, number: u64, tab: usize) -> bool {
+        self.with(|state| {
+            let user = state.users.get(&number);
+            user.is_some_and(|user| user.tabs[tab].orders.is_some())
+        })
+    }
+
+    fn each_tab(&self, number: u64, act: impl Fn(usize)) {
+        let tabs = self.with(|state| state.users.get(&number).map_or(0, |user| user.tabs.len()));
+        (0..tabs).for_each(act);
+    }
+
+    fn excuse(&self, number: u64, tab: usize) {
+        self.with(|state| {
+            if let Some(user) = state.users.get_mut(&number) {
+                user.tabs[tab].excused = true;
             }
         });
     }
 
-    fn give(&self, place: Place, order: Order) {
-        let orders = self.with(|state| state.users.get(&place.user)?.tabs[place.tab].orders.clone());
+    fn give(&self, number: u64, tab: usize, order: Order) {
+        let orders = self.with(|state| state.users.get(&number)?.tabs[tab].orders.clone());
         if let Some(orders) = orders {
             orders.give(order, usize::MAX);
         }
     }
 
-    /// The tab ends as it is told. What it was to hear of it no longer has to.
-    fn order(&self, place: Place, order: Order) {
+    fn say(&self, number: u64, tab: usize, template: &Template) {
+        let limit = self.plan().limits.queue;
         self.with(|state| {
-            let Some(user) = state.users.get_mut(&place.user) else {
+            let Some(user) = state.users.get(&number) else {
                 return;
             };
-            let tab = &mut user.tabs[place.tab];
+            let Some(orders) = &user.tabs[tab].orders else {
+                return;
+            };
+            if orders.give(Order::Say(template.text(&user.name, tab)), limit) {
+                state.tally.count(Count::Sent);
+            }
+        });
+    }
+
+    /// The tab ends as it is told. What it was to hear of it no longer has to.
+    fn order(&self, number: u64, tab: usize, order: Order) {
+        self.with(|state| {
+            let Some(user) = state.users.get_mut(&number) else {
+                return;
+            };
+            user.hearing.gone(tab, &mut state.tally);
+            let tab = &mut user.tabs[tab];
             tab.excused = true;
-            user.hearing.gone(place.tab, &mut state.tally);
             if let Some(orders) = tab.orders.take() {
                 orders.give_last(order);
             }
@@ -120,12 +194,16 @@ impl Worker {
 
     /// The user goes: all tabs leave.
     pub(super) fn depart(&self, number: u64) {
-        self.each_tab(number, |place| self.order(place, Order::Leave));
+        self.each_tab(number, |tab| self.order(number, tab, Order::Leave));
         self.with(|state| {
-            if let Some(user) = state.users.get_mut(&number) {
-                user.here = false;
-                // What is under way of this life is no longer wanted.
-                user.tabs.iter_mut().for_each(|tab| tab.life += 1);
+            let Some(user) = state.users.get_mut(&number) else {
+                return;
+            };
+            user.here = false;
+            // What is under way of this life is no longer wanted.
+            user.tabs.iter_mut().for_each(|tab| tab.life += 1);
+            if user.open == 0 && self.has_passers_by() {
+                state.users.remove(&number);
             }
         });
     }
@@ -164,11 +242,12 @@ impl Worker {
         });
     }
 
-    fn sign_out(self: &Rc<Self>, number: u64, away: Duration) {
+    /// Signs a user out, and lets everybody leave; who is away for a time comes back after it.
+    fn sign_out(self: &Rc<Self>, number: u64, away: Option<Duration>) {
         let Some(sign_out) = self.plan().site.sign_out.clone() else {
             return;
         };
-        self.each_tab(number, |place| self.excuse(place));
+        self.each_tab(number, |tab| self.excuse(number, tab));
         self.with(|state| {
             if let Some(user) = state.users.get_mut(&number) {
                 user.headers = None;
@@ -180,7 +259,9 @@ impl Worker {
                 worker.with(|state| state.tally.fail(Count::FailedSignIns, &reason));
             }
             worker.depart(number);
-            worker.at(worker.now() + away, Item::Return(number));
+            if let Some(away) = away {
+                worker.at(worker.now() + away, Item::Return(number));
+            }
         });
     }
 }

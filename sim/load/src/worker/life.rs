@@ -32,6 +32,7 @@ impl Worker {
                 return;
             }
             user.here = true;
+            user.visits += 1;
             state.tally.count(Count::Users);
         }
         let worker = Rc::clone(self);
@@ -43,6 +44,7 @@ impl Worker {
         User {
             name: (self.plan().site.user_name)(number),
             here: false,
+            visits: 0,
             headers: None,
             signing: Rc::default(),
             tabs: (0..tabs).map(|_| Tab::default()).collect(),
@@ -81,6 +83,9 @@ impl Worker {
             return;
         }
         let begin = self.now().max(due);
+        if self.plan().script.is_some() {
+            return self.begin_script(number, begin);
+        }
         for tab in 1..self.shared.schedule.tabs(number) {
             let intended = begin + self.shared.schedule.opening(number, tab);
             self.reopen(number, tab as usize, intended);
@@ -390,8 +395,7 @@ impl Worker {
                 state.present -= 1;
                 state.rest += now.saturating_sub(user.since);
                 user.gone = Some(now);
-                if self.plan().page.stay.is_some() && !user.here {
-                    // Who comes again comes as somebody new: of passers-by there may be millions.
+                if self.has_passers_by() && !user.here {
                     state.users.remove(&place.user);
                     return;
                 }

@@ -118,6 +118,7 @@ enum Item {
     Depart(u64),
     Open(Place),
     Happen(u64, usize),
+    Deed(Visit, usize),
     Request(Place, usize),
     Overdue(u64, u32),
     Return(u64),
@@ -131,10 +132,19 @@ struct Place {
     life: u32,
 }
 
+/// One stay of a user, of whom some come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Visit {
+    user: u64,
+    nth: u32,
+}
+
 #[derive(Debug)]
 struct User {
     name: String,
     here: bool,
+    /// How often the user has come.
+    visits: u32,
     /// None, unless signed in.
     headers: Option<Headers>,
     signing: Rc<tokio::sync::Mutex<()>>,
@@ -167,7 +177,12 @@ impl Item {
     const fn begins_something(self) -> bool {
         match self {
             Self::Probe | Self::HandOver(_) | Self::Drain | Self::Depart(_) | Self::Overdue(..) => false,
-            Self::Arrive(_) | Self::Open(_) | Self::Happen(..) | Self::Request(..) | Self::Return(_) => true,
+            Self::Arrive(_)
+            | Self::Open(_)
+            | Self::Happen(..)
+            | Self::Deed(..)
+            | Self::Request(..)
+            | Self::Return(_) => true,
         }
     }
 }
@@ -193,6 +208,11 @@ impl Worker {
 
     fn plan(&self) -> &Plan {
         &self.shared.plan
+    }
+
+    /// Whether users only pass by: who comes again comes as somebody new, as there may be millions of them.
+    fn has_passers_by(&self) -> bool {
+        self.plan().page.stay.is_some() || self.plan().script.is_some()
     }
 
     /// Drives the users of this worker, number `index` of so many, until the run is over and all tabs are closed.
@@ -303,6 +323,7 @@ impl Worker {
                 self.spawn(async move { worker.open(place, due).await });
             }
             Item::Happen(user, index) => self.happen(user, index, due),
+            Item::Deed(visit, index) => self.follow(visit, index, due),
             Item::Request(place, index) => self.request(place, index, due),
             Item::Overdue(user, change) => {
                 let state = &mut *self.state.borrow_mut();

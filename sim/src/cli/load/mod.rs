@@ -29,6 +29,7 @@ use self::{
 use super::{Exit, check::show, complain, mock::runtime, plan::MessageFormat, say};
 use crate::{
     load::{
+        behaviour::{Behaviour, of_profile},
         local::Local,
         plan::{Overrides, plan, shard},
         profile::{Begin, Profile},
@@ -78,8 +79,8 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
     if arguments.list {
         return list();
     }
-    let (name, profile) = match read(arguments.profile.as_deref().unwrap_or_default()) {
-        Ok(read) => read,
+    let asked = match read(arguments.profile.as_deref().unwrap_or_default()) {
+        Ok(asked) => asked,
         Err(exit) => return Ok(exit),
     };
     let overrides = match overrides(arguments) {
@@ -105,7 +106,7 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
     let mut lines = Vec::new();
     'runs: for _ in 0..arguments.repeat.get() {
         for (target, results) in targets.iter().zip(&mut results) {
-            let made = runtime.block_on(start(arguments, (&name, &profile), (&overrides, target)))?;
+            let made = runtime.block_on(start(arguments, &asked, (&overrides, target)))?;
             let exit = match made {
                 Ok(result) => {
                     tell_result(arguments, &result, &mut lines)?;
@@ -143,15 +144,26 @@ fn list() -> anyhow::Result<Exit> {
     say(&lines.join("\n"))
 }
 
+/// What is asked for.
+struct Asked {
+    name: String,
+    profile: Profile,
+    behaviour: Option<Behaviour>,
+}
+
 /// The profile at a path, or a shipped one. What is wrong with it has been told.
-fn read(asked: &str) -> Result<(String, Profile), Exit> {
+fn read(asked: &str) -> Result<Asked, Exit> {
     let path = Path::new(asked);
     let told = |problems: Vec<_>| show(&problems, 1);
     if let Some((name, text)) = SHIPPED.iter().find(|(name, _)| *name == asked)
         && !path.exists()
     {
         let profile = document::parse(&format!("{name}.load.yaml"), text).map_err(told)?;
-        return Ok(((*name).to_owned(), profile));
+        return Ok(Asked {
+            name: (*name).to_owned(),
+            profile,
+            behaviour: None,
+        });
     }
     if !path.exists() && path.extension().is_none() {
         let names = SHIPPED.map(|(name, _)| name);
@@ -166,7 +178,14 @@ fn read(asked: &str) -> Result<(String, Profile), Exit> {
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let name = file.strip_suffix(".load.yaml").unwrap_or(&file).to_owned();
-    Ok((name, document::load(path).map_err(told)?))
+    let profile = document::load(path).map_err(told)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let behaviour = of_profile(&profile, folder).map_err(told)?;
+    Ok(Asked {
+        name,
+        profile,
+        behaviour,
+    })
 }
 
 fn overrides(arguments: &LoadArguments) -> anyhow::Result<Overrides> {
@@ -195,9 +214,14 @@ fn overrides(arguments: &LoadArguments) -> anyhow::Result<Overrides> {
 /// One run, or how the process ends as there can be none, which has been told.
 async fn start(
     arguments: &LoadArguments,
-    (name, profile): (&str, &Profile),
+    asked: &Asked,
     (overrides, target): (&Overrides, &Target),
 ) -> anyhow::Result<Result<LoadResult, Exit>> {
+    let Asked {
+        name,
+        profile,
+        behaviour,
+    } = asked;
     let local = match target.url {
         Some(_) => None,
         None => Some(Local::start(&profile.reference.server).await?),
@@ -215,7 +239,7 @@ async fn start(
         // All shards load one server: its calls are counted once.
         site.polls = None;
     }
-    let plan = match plan(name, profile, overrides, site) {
+    let plan = match plan(name, (profile, behaviour.as_ref()), overrides, site) {
         Ok(plan) => plan,
         Err(error) => {
             complain(&format!("{name}: {error}"));
