@@ -70,6 +70,12 @@ pub(crate) fn machine() -> String {
     format!("{} {}, {model}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
+/// Whether this process may ask the terminal of its standard error something: one in the background is stopped for it.
+pub fn has_terminal() -> bool {
+    let own = rustix::process::getpgrp();
+    rustix::termios::tcgetpgrp(std::io::stderr()).is_ok_and(|foreground| foreground == own)
+}
+
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -4,9 +4,9 @@ mod lines;
 mod panel;
 mod summary;
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
-use polytab_load::{plan::Plan, run::Progress, threshold::shown};
+use polytab_load::{health, plan::Plan, run::Progress, threshold::shown};
 
 use self::{lines::Lines, panel::Panel};
 pub(super) use summary::comparison;
@@ -62,7 +62,7 @@ impl View {
 
 fn is_terminal() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
-    std::io::stderr().is_terminal() && term != "dumb" && !term.is_empty()
+    health::has_terminal() && term != "dumb" && !term.is_empty()
 }
 
 fn about(plan: &Plan) -> String {
