@@ -139,16 +139,32 @@ impl Service {
         }
     }
 
-    fn port(self, settings: &Settings) -> u16 {
-        let (port, usual) = match self {
-            Self::Keycloak => (settings.keycloak_port, 7081),
-            Self::Backend => (settings.backend_port, 7082),
-            Self::Gitlab => (settings.gitlab_port, 7083),
-            Self::Control => (settings.control_port, 7084),
-            Self::Gateway => (settings.gateway_port, 7085),
-        };
-        port.unwrap_or(usual)
+    const fn usual_port(self) -> u16 {
+        match self {
+            Self::Keycloak => 7081,
+            Self::Backend => 7082,
+            Self::Gitlab => 7083,
+            Self::Control => 7084,
+            Self::Gateway => 7085,
+        }
     }
+
+    fn port(self, settings: &Settings) -> u16 {
+        let port = match self {
+            Self::Keycloak => settings.keycloak_port,
+            Self::Backend => settings.backend_port,
+            Self::Gitlab => settings.gitlab_port,
+            Self::Control => settings.control_port,
+            Self::Gateway => settings.gateway_port,
+        };
+        port.unwrap_or(self.usual_port())
+    }
+}
+
+/// What listens where unless told: the name, as in the flag `--NAME-port`, and the port.
+pub fn usual_ports() -> impl Iterator<Item = (&'static str, u16)> {
+    let all = Service::ALL.into_iter();
+    all.map(|service| (service.name(), service.usual_port()))
 }
 
 /// What listens on which port.

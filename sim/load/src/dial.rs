@@ -33,7 +33,7 @@ const READ_BYTES: usize = 1024;
 /// A tab's connection. Boxed: a future that takes it in would else hold it several times over.
 pub(crate) type Socket = Box<WebSocketStream<Wire>>;
 
-/// A connection that can be read up to the end of the handshake's answer and no further, until it is told to go on.
+/// A connection; what comes after the handshake's answer is never read together with it.
 ///
 /// The library keeps the buffer that it read the answer with (4 KiB) as long as the connection lives, for there may be
 /// frames in it already. As none are given to it, a small buffer can take its place.

@@ -16,8 +16,8 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue};
 use polytab_load::{
     plan::{
-        Arrival, Happening, Limits, Needle, Notification, Pace, Page, Phase, Plan, Process, Request, Site,
-        Template,
+        Arrival, Deed, Happening, Limits, Needle, Notification, Pace, Page, Phase, Plan, Process, Request,
+        Script, Site, Template,
     },
     result::{LoadResult, Shard, Verdict},
     run::{Order, run},
@@ -303,6 +303,28 @@ async fn shards_together_are_the_whole() {
         counts(&whole, [Count::Requests, Count::Replies, Count::Unanswered]);
     assert!(requests > 20 * 15);
     assert_eq!((replies, unanswered), (requests, 0));
+}
+
+#[tokio::test]
+async fn a_tab_that_is_closed_before_its_handshake_is_over_does_not_open() {
+    let mut tasks = JoinSet::new();
+    let (_server, address) = Server::start(&mut tasks).await;
+    let at_once = [Deed::Open(0), Deed::Open(1), Deed::Close(0)];
+    let script = Script {
+        deeds: at_once.into_iter().map(|deed| (Duration::ZERO, deed)).collect(),
+        length: Duration::from_millis(500),
+    };
+
+    let result = made(Plan {
+        script: Some(script),
+        ..plan(address, 5, 1, Page::default())
+    })
+    .await;
+
+    assert_eq!(
+        counts(&result, [Count::Users, Count::Opened, Count::Lost]),
+        [5, 5, 0]
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use polytab_load::{health, plan::Limits, threshold::shown};
+use polytab_mocks::start::usual_ports;
 
 use super::{Exit, config::ProjectFile, say};
 
@@ -30,14 +31,6 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well, or well enough; 6 something
 const BYTES_PER_TAB: u64 = 32 * 1024;
 /// Connections from one address to one destination, above which the search for a free port shows in what is measured.
 const PER_SOURCE: u64 = 10_000;
-/// Ports on which `polytab mock` listens unless told, and what it serves there.
-const MOCK_PORTS: [(u16, &str); 5] = [
-    (7081, "keycloak"),
-    (7082, "backend"),
-    (7083, "gitlab"),
-    (7084, "control"),
-    (7085, "gateway"),
-];
 /// Waits by which the timer is judged: half a second.
 const WAITS: u32 = 400;
 /// A timer later than this shows in medians.
@@ -202,28 +195,27 @@ fn timer() -> anyhow::Result<Finding> {
 }
 
 fn mocks() -> Finding {
-    let taken: Vec<_> = MOCK_PORTS
-        .into_iter()
-        .filter(|(port, _)| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err())
-        .collect();
+    let is_taken = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err();
+    let taken: Vec<_> = usual_ports().filter(|(_, port)| is_taken(*port)).collect();
     let state = match taken.as_slice() {
         [] => State::Well,
         taken => {
-            let flags: Vec<_> = taken.iter().map(|(_, name)| format!("--{name}-port 0")).collect();
+            let flags: Vec<_> = taken.iter().map(|(name, _)| format!("--{name}-port 0")).collect();
             State::Warning(format!(
                 "`polytab mock` needs others for these: {}",
                 flags.join(" ")
             ))
         }
     };
-    let taken: Vec<_> = taken.iter().map(|(port, _)| port.to_string()).collect();
+    let (ports, word) = if taken.is_empty() {
+        (usual_ports().collect(), "are free")
+    } else {
+        (taken, "are taken")
+    };
+    let ports: Vec<_> = ports.iter().map(|(_, port)| port.to_string()).collect();
     Finding {
         what: "mock ports",
-        seen: if taken.is_empty() {
-            "7081 to 7085 are free".to_owned()
-        } else {
-            format!("taken: {}", taken.join(", "))
-        },
+        seen: format!("{} {word}", ports.join(", ")),
         state,
     }
 }

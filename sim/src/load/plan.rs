@@ -11,8 +11,10 @@ use polytab_load::{
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::behaviour::Behaviour;
-use super::profile::{Arrival, Churn, Notification, Pace, Pointer, Profile, Rate, TabsPerUser};
+use super::{
+    behaviour::Behaviour,
+    profile::{Arrival, Churn, Notification, Pace, Pointer, Profile, Rate, TabsPerUser},
+};
 use crate::{
     scenario::{people::Client, window::Intervals},
     tab::habits::Habits,

@@ -70,7 +70,7 @@ pub struct Profile {
     /// What must hold in the end: `fanout.p99 < 100ms`, `missed == 0`, `errors < 0.1%`.
     #[serde(default)]
     pub thresholds: Vec<ThresholdText>,
-    /// Ends the run as soon as a threshold is missed, but not before this time.
+    /// Ends the run as soon as a threshold is missed and cannot hold any more, but not before this time.
     #[serde(default)]
     pub abort_on_fail: Option<Span>,
     /// Bounds, where the usual ones do not fit the target.

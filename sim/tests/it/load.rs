@@ -136,6 +136,11 @@ const ENDS: &[(&[&str], i32, &str)] = &[
         "`example.org` is not this machine",
     ),
     (
+        &["load", "smoke", "--beside", "wss://example.org/ws"],
+        2,
+        "`example.org` is not this machine",
+    ),
+    (
         &[
             "load",
             "soak",

@@ -52,7 +52,7 @@ impl Worker {
     pub(super) fn begin_script(&self, number: u64, begin: Duration) {
         let Some(script) = &self.plan().script else { return };
         let visit = self.with(|state| {
-            let nth = state.users.get(&number)?.visits;
+            let nth = state.users.get(&number)?.visit;
             Some(Visit { user: number, nth })
         });
         let Some(visit) = visit else { return };
@@ -66,7 +66,7 @@ impl Worker {
     pub(super) fn follow(self: &Rc<Self>, visit: Visit, index: usize, due: Duration) {
         let is_on = self.with(|state| {
             let user = state.users.get(&visit.user);
-            user.is_some_and(|user| user.here && user.visits == visit.nth)
+            user.is_some_and(|user| user.here && user.visit == visit.nth)
         });
         let Some(script) = self.plan().script.as_ref().filter(|_| is_on) else {
             return;
@@ -84,7 +84,11 @@ impl Worker {
                     self.reopen(number, *tab, due);
                 }
             }
-            Deed::Close(tab) => self.order(number, *tab, Order::Leave),
+            Deed::Close(tab) => {
+                self.order(number, *tab, Order::Leave);
+                // A handshake that is still under way is no longer wanted.
+                self.end_life(number, *tab);
+            }
             Deed::Reload(tab, gap) => {
                 self.order(number, *tab, Order::Leave);
                 self.reopen(number, *tab, due + *gap);
@@ -145,6 +149,14 @@ impl Worker {
     fn each_tab(&self, number: u64, act: impl Fn(usize)) {
         let tabs = self.with(|state| state.users.get(&number).map_or(0, |user| user.tabs.len()));
         (0..tabs).for_each(act);
+    }
+
+    fn end_life(&self, number: u64, tab: usize) {
+        self.with(|state| {
+            if let Some(user) = state.users.get_mut(&number) {
+                user.tabs[tab].life += 1;
+            }
+        });
     }
 
     fn excuse(&self, number: u64, tab: usize) {

@@ -32,7 +32,8 @@ impl Worker {
                 return;
             }
             user.here = true;
-            user.visits += 1;
+            // Nobody comes twice without something on the agenda between.
+            user.visit = state.entered;
             state.tally.count(Count::Users);
         }
         let worker = Rc::clone(self);
@@ -44,7 +45,7 @@ impl Worker {
         User {
             name: (self.plan().site.user_name)(number),
             here: false,
-            visits: 0,
+            visit: 0,
             headers: None,
             signing: Rc::default(),
             tabs: (0..tabs).map(|_| Tab::default()).collect(),

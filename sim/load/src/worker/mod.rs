@@ -136,15 +136,15 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Visit {
     user: u64,
-    nth: u32,
+    nth: u64,
 }
 
 #[derive(Debug)]
 struct User {
     name: String,
     here: bool,
-    /// How often the user has come.
-    visits: u32,
+    /// Which of all visits of users this one is; that of somebody who came before is another.
+    visit: u64,
     /// None, unless signed in.
     headers: Option<Headers>,
     signing: Rc<tokio::sync::Mutex<()>>,

@@ -91,7 +91,8 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         }
     };
     let targets = Target::all(arguments);
-    if let Some(problem) = targets.iter().find_map(Target::problem) {
+    let is_owned = arguments.i_own_this_server;
+    if let Some(problem) = targets.iter().find_map(|target| target.problem(is_owned)) {
         complain(&problem);
         return Ok(Exit::Usage);
     }
@@ -246,7 +247,7 @@ async fn start(
             return Ok(Err(Exit::InvalidFile));
         }
     };
-    if let Some(refusal) = refusal(arguments, target, &plan) {
+    if let Some(refusal) = refusal(target, &plan) {
         complain(&refusal);
         return Ok(Err(Exit::Usage));
     }

@@ -47,30 +47,37 @@ impl Target {
         [first].into_iter().chain(beside).collect()
     }
 
-    /// What is wrong with its address.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// Whether it is on this machine.
+    fn is_here(&self) -> bool {
+        match self.url.as_ref().and_then(Url::host) {
+            None => true,
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+        }
+    }
+
+    /// Why it is not loaded, whatever the profile.
+    pub(super) fn problem(&self, is_owned: bool) -> Option<String> {
         let url = self.url.as_ref()?;
-        (!matches!(url.scheme(), "ws" | "wss"))
-            .then(|| format!("a server is loaded at `ws://…` or `wss://…`, not at `{url}`"))
+        if !matches!(url.scheme(), "ws" | "wss") {
+            return Some(format!(
+                "a server is loaded at `ws://…` or `wss://…`, not at `{url}`"
+            ));
+        }
+        let host = url.host_str().unwrap_or_default();
+        (!self.is_here() && !is_owned).then(|| {
+            format!(
+                "`{host}` is not this machine, and a load can take a server down; say `--i-own-this-server` if it is yours"
+            )
+        })
     }
 }
 
-/// Why this server is not loaded.
-pub(super) fn refusal(arguments: &LoadArguments, target: &Target, plan: &Plan) -> Option<String> {
-    let url = target.url.as_ref()?;
-    let is_here = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
-    if is_here {
+/// Why this load is too much for a server that is not on this machine.
+pub(super) fn refusal(target: &Target, plan: &Plan) -> Option<String> {
+    if target.is_here() {
         return None;
-    }
-    let host = url.host_str().unwrap_or_default();
-    if !arguments.i_own_this_server {
-        return Some(format!(
-            "`{host}` is not this machine, and a load can take a server down; say `--i-own-this-server` if it is yours"
-        ));
     }
     let length: Duration = plan.phases.iter().map(|phase| phase.length).sum();
     if length > LONGEST {
