@@ -7,11 +7,13 @@ use std::{
     io::Write,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
 };
 
 use serde_json::Value;
+
+use crate::process::Process;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")
@@ -27,17 +29,6 @@ fn missing() -> Option<&'static str> {
         (false, _) => Some("node is not installed"),
         (true, false) => Some("`npm ci` has not been run in sim/tests/foreign"),
         (true, true) => None,
-    }
-}
-
-/// A process that is ended with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
     }
 }
 

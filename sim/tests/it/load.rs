@@ -14,6 +14,8 @@ use polytab_seams::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::process::Process;
+
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/load")
 }
@@ -325,7 +327,7 @@ fn shards_merged_are_the_whole_and_a_lost_one_is_named() {
 
 /// A server of our own with its mocks, until it is dropped.
 struct Served {
-    child: Child,
+    _process: Process,
     ready: Value,
 }
 
@@ -354,18 +356,14 @@ impl Served {
             .read_line(&mut line)
             .unwrap();
         let ready = serde_json::from_str(&line).unwrap();
-        Self { child, ready }
+        Self {
+            _process: Process(child),
+            ready,
+        }
     }
 
     fn url(&self, key: &str) -> &str {
         self.ready[key].as_str().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

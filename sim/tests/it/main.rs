@@ -7,6 +7,7 @@ mod command_line;
 mod foreign;
 mod load;
 mod mock_service;
+mod process;
 mod scenario_errors;
 mod stubs;
 mod suite;

@@ -369,7 +369,7 @@ fn it_ends_in_order_when_asked() {
 
         mocks.tell(signal);
 
-        assert_eq!(mocks.child.wait().unwrap().code(), Some(0), "{signal}");
+        assert_eq!(mocks.process.0.wait().unwrap().code(), Some(0), "{signal}");
     }
 }
 

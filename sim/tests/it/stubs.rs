@@ -7,7 +7,7 @@ use std::{
     net::TcpStream,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +21,8 @@ use polytab::{
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+use crate::process::Process;
 
 const HEAD: &str =
     "format: 1\nname: x\nusers: { ada: {} }\ntabs: { A: { user: ada } }\nsteps: [{ open: A }]\n";
@@ -166,17 +168,6 @@ fn mock(files: &[&Path]) -> Command {
     command
 }
 
-/// A process that is gone with the test.
-struct Served(Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // One that is over already needs no end.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 fn get(url: &Value, path: &str) -> String {
     let address = url.as_str().unwrap().strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -210,7 +201,7 @@ fn the_mocks_alone_take_files_of_stubs() {
         "stubs.json",
         "{\n  \"stubs\": [\n    {\"request\": {\"path\": \"/x\"}, \"answer\": {\"json\": {\"a\": [1]}}}\n  ]\n}\n",
     );
-    let mut served = Served(mock(&[&yaml, &json]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut served = Process(mock(&[&yaml, &json]).stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(served.0.stdout.take().unwrap())
         .read_line(&mut line)

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{ChildStdout, Command, Output, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -19,6 +19,8 @@ use polytab_seams::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::process::Process;
 
 /// Free ports for all of them.
 pub(crate) const PORTS: [&str; 10] = [
@@ -51,7 +53,7 @@ pub(crate) fn folder() -> TempDir {
 
 /// A process that serves, and ends with the test.
 pub(crate) struct Service {
-    pub(crate) child: Child,
+    pub(crate) process: Process,
     out: BufReader<ChildStdout>,
 }
 
@@ -63,7 +65,10 @@ impl Service {
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
+        Self {
+            process: Process(child),
+            out,
+        }
     }
 
     /// The mocks on free ports.
@@ -82,17 +87,9 @@ impl Service {
     }
 
     pub(crate) fn tell(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.process.0.id().to_string();
         let told = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(told.success());
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 
