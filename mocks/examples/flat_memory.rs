@@ -69,6 +69,7 @@ impl Site {
             let limits = Limits {
                 header_read: PATIENCE,
                 header_bytes: 64 * 1024,
+                header_fields: 100,
                 connections: 16,
             };
             let end = (CancellationToken::new(), Duration::ZERO);

@@ -212,5 +212,6 @@ const LIMITS: Limits = Limits {
     // A kept-alive connection waits for its next head as well, up to a long loop.
     header_read: Duration::from_mins(5),
     header_bytes: 64 * 1024,
+    header_fields: 100,
     connections: CONNECTIONS,
 };

@@ -12,6 +12,9 @@ use url::Url;
 /// Environment variables that begin so are settings: `POLYTAB_SERVER_SHORT_LOOP=5s`.
 pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
 
+/// hyper reads into a buffer that is never smaller.
+const LEAST_HEADER_BYTES: usize = 8192;
+
 /// A duration that is written with its unit: `250ms`, `5s`, `2m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -138,6 +141,8 @@ pub struct Config {
     pub header_timeout: Span,
     /// The largest head of a request, in bytes.
     pub header_bytes: usize,
+    /// The most header fields of a request: browsers send some twenty, proxies add ten.
+    pub header_fields: usize,
 
     /// Close code when the instance drains: 1012, or 4000 for deployed clients, which come back on nothing else
     /// (PROTOCOL A6).
@@ -204,6 +209,7 @@ impl Default for Config {
             connections: 18_000,
             header_timeout: seconds(5),
             header_bytes: 16 << 10,
+            header_fields: 64,
             drain_close_code: CloseCode::Draining.number(),
             drain_time: seconds(20),
             drain_grace: seconds(10),
@@ -334,6 +340,7 @@ impl Config {
             ("outbox_messages", self.outbox_messages),
             ("mailbox", self.mailbox),
             ("connections", self.connections),
+            ("header_fields", self.header_fields),
             ("activation_calls", self.activation_calls),
             ("tabs_per_user", self.tabs_per_user),
             ("pings_unanswered", self.pings_unanswered as usize),
@@ -341,6 +348,9 @@ impl Config {
             if count == 0 {
                 return refuse(key, "must be at least 1");
             }
+        }
+        if self.header_bytes < LEAST_HEADER_BYTES {
+            return refuse("header_bytes", "must be at least 8192");
         }
         if !(1000..5000).contains(&self.drain_close_code) {
             return refuse("drain_close_code", "is a close code, from 1000 to 4999");
@@ -469,6 +479,11 @@ mod tests {
                 "outbox_messages",
                 "0",
                 "setting `outbox_messages`: must be at least 1",
+            ),
+            (
+                "header_bytes",
+                "100",
+                "setting `header_bytes`: must be at least 8192",
             ),
             (
                 "drain_close_code",

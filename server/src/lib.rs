@@ -58,6 +58,7 @@ impl Server {
         let limits = Limits {
             header_read: config.header_timeout.0,
             header_bytes: config.header_bytes,
+            header_fields: config.header_fields,
             connections: config.connections,
         };
         let over = CancellationToken::new();

@@ -63,6 +63,17 @@ impl From<CloseCode> for End {
 pub(crate) async fn run(host: Arc<Host>, upgrade: OnUpgrade, credential: Credential) {
     // A peer that left during the upgrade is no tab.
     let Ok(upgraded) = upgrade.await else { return };
+    tab(host, upgraded).await.run(credential).await;
+}
+
+/// Gives back what a peer sends, for tests of the protocol; everything below the messages is as for any tab.
+#[cfg(feature = "echo")]
+pub(crate) async fn echo(host: Arc<Host>, upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    tab(host, upgraded).await.echo().await;
+}
+
+async fn tab(host: Arc<Host>, upgraded: Upgraded) -> Tab {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -78,7 +89,7 @@ pub(crate) async fn run(host: Arc<Host>, upgrade: OnUpgrade, credential: Credent
         pings
     };
     let rate = Rate::new(host.config.commands_burst, host.config.commands_per_second);
-    let tab = Tab {
+    Tab {
         host,
         sink,
         stream,
@@ -86,8 +97,7 @@ pub(crate) async fn run(host: Arc<Host>, upgrade: OnUpgrade, credential: Credent
         rate,
         unanswered: 0,
         writing_since: None,
-    };
-    tab.run(credential).await;
+    }
 }
 
 struct Tab {
@@ -120,6 +130,25 @@ impl Tab {
                 self.converse(&membership, &outbox).await
             }
             Err(refusal) => self.refuse(refusal).await,
+        };
+        self.end(end).await;
+    }
+
+    #[cfg(feature = "echo")]
+    async fn echo(mut self) {
+        let limit = self.host.config.write_timeout.0;
+        let end = loop {
+            let message = match self.stream.next().await {
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message,
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Close(_))) | None => break End::Gone,
+                Some(Err(error)) => break fault(&error),
+            };
+            match timeout(limit, self.sink.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => break End::Gone,
+                Err(_) => break End::Stuck,
+            }
         };
         self.end(end).await;
     }

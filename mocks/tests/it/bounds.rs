@@ -88,6 +88,7 @@ async fn gitlab(mocks: &Mocks, tasks: &mut JoinSet<usize>) -> (u16, mpsc::Receiv
     let limits = Limits {
         header_read: PATIENCE,
         header_bytes: 64 * 1024,
+        header_fields: 100,
         connections: 16,
     };
     tasks.spawn(serve(

@@ -539,6 +539,7 @@ async fn axum_serve(listener: tokio::net::TcpListener, app: Router) {
     let limits = polytab_seams::serve::Limits {
         header_read: Duration::from_secs(5),
         header_bytes: 16 * 1024,
+        header_fields: 100,
         connections: 8,
     };
     polytab_seams::serve::serve(

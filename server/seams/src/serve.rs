@@ -32,6 +32,8 @@ pub struct Limits {
     pub header_read: Duration,
     /// The largest head of a request taken.
     pub header_bytes: usize,
+    /// The most header fields taken.
+    pub header_fields: usize,
     /// Connections held at once; further ones wait in the backlog.
     pub connections: usize,
 }
@@ -111,6 +113,7 @@ async fn connection(stream: AnyStream, peer: String, site: Site) {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
         .max_buf_size(limits.header_bytes)
+        .max_headers(limits.header_fields)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(serving);

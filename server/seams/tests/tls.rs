@@ -106,6 +106,7 @@ fn site() -> (JoinSet<usize>, Door, Identity) {
     let limits = Limits {
         header_read: Duration::from_mins(1),
         header_bytes: 16 * 1024,
+        header_fields: 100,
         connections: 8,
     };
     let router = Router::new().route("/", get(|| async { "hello" }));

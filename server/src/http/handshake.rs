@@ -29,10 +29,25 @@ pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request)
     };
     let credential = credential(&host, request.headers());
     let upgrade = hyper::upgrade::on(&mut request);
+    switch(&host, &key, tab::run(Arc::clone(&host), upgrade, credential))
+}
+
+/// An upgrade for tests of the protocol alone: whoever comes gets back what it sends.
+#[cfg(feature = "echo")]
+pub(super) async fn echo(State(host): State<Arc<Host>>, mut request: Request) -> Response {
+    let key = match key(&request) {
+        Ok(key) => key,
+        Err(refusal) => return *refusal,
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    switch(&host, &key, tab::echo(Arc::clone(&host), upgrade))
+}
+
+/// Answers `101` to who showed this key, and starts what goes on after it.
+fn switch(host: &Host, key: &str, task: impl Future<Output = ()> + Send + 'static) -> Response {
     // Boxed: each of the futures around it would hold it twice, 8 kB a tab instead of 3.
-    let task = Box::pin(tab::run(Arc::clone(&host), upgrade, credential));
-    host.tasks
-        .spawn(host.killed.clone().run_until_cancelled_owned(task));
+    let task = host.killed.clone().run_until_cancelled_owned(Box::pin(task));
+    host.tasks.spawn(task);
     let answer = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "upgrade")
@@ -44,9 +59,24 @@ pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request)
 
 /// Gives the key of a request that may be upgraded, or the refusal.
 fn check(host: &Host, request: &Request) -> Result<String, Box<Response>> {
+    let key = key(request)?;
+    if !origin_is_allowed(host, request.headers()) {
+        let refusal = (StatusCode::FORBIDDEN, "pages of this origin may not connect");
+        return Err(Box::new(refusal.into_response()));
+    }
+    if host.draining.is_cancelled() {
+        let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
+        return Err(Box::new(
+            (StatusCode::SERVICE_UNAVAILABLE, retry, "draining").into_response(),
+        ));
+    }
+    Ok(key)
+}
+
+/// Gives the key of a request that is an upgrade in the protocol's form (RFC 6455 §4.2.1), or the refusal.
+fn key(request: &Request) -> Result<String, Box<Response>> {
     let headers = request.headers();
-    let refuse = |status: StatusCode, text: &'static str| Box::new((status, text).into_response());
-    let bad = |text| refuse(StatusCode::BAD_REQUEST, text);
+    let bad = |text: &'static str| Box::new((StatusCode::BAD_REQUEST, text).into_response());
     if request.version() != Version::HTTP_11 || request.method() != Method::GET {
         return Err(bad("a WebSocket begins with GET over HTTP/1.1"));
     }
@@ -66,22 +96,8 @@ fn check(host: &Host, request: &Request) -> Result<String, Box<Response>> {
     }
     let key = single(headers, header::SEC_WEBSOCKET_KEY);
     let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16));
-    let Some(key) = key else {
-        return Err(bad("`Sec-WebSocket-Key` is 16 bytes in base64"));
-    };
-    if !origin_is_allowed(host, headers) {
-        return Err(refuse(
-            StatusCode::FORBIDDEN,
-            "pages of this origin may not connect",
-        ));
-    }
-    if host.draining.is_cancelled() {
-        let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
-        return Err(Box::new(
-            (StatusCode::SERVICE_UNAVAILABLE, retry, "draining").into_response(),
-        ));
-    }
-    Ok(key.to_owned())
+    key.map(str::to_owned)
+        .ok_or_else(|| bad("`Sec-WebSocket-Key` is 16 bytes in base64"))
 }
 
 /// The value of a header that must not be repeated.

@@ -15,7 +15,10 @@ use crate::host::Host;
 
 /// All routes.
 pub(crate) fn router(host: &Arc<Host>) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "echo")]
+    let router = router.route("/echo", any(handshake::echo));
+    router
         .route(&host.config.path, any(handshake::upgrade))
         .route("/auth/login", get(sign_in::login))
         .route("/auth/callback", get(sign_in::callback))

@@ -150,6 +150,7 @@ async fn serve_mock(listener: impl Listen, router: axum::Router) -> usize {
         // A kept-alive connection waits for its next head as well, up to a long loop.
         header_read: std::time::Duration::from_mins(5),
         header_bytes: 64 * 1024,
+        header_fields: 100,
         connections: CONNECTIONS,
     };
     serve(

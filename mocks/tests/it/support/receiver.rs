@@ -60,6 +60,7 @@ impl Receiver {
         let limits = Limits {
             header_read: Duration::from_mins(5),
             header_bytes: 64 * 1024,
+            header_fields: 100,
             connections: 64,
         };
         let mut tasks = JoinSet::new();

@@ -23,6 +23,7 @@ pub(super) struct Metrics {
 const LIMITS: Limits = Limits {
     header_read: Duration::from_secs(5),
     header_bytes: 16 * 1024,
+    header_fields: 100,
     connections: 16,
 };
 

@@ -1,0 +1,175 @@
+//! What is checked before `101`, in the order of PROTOCOL A1, and who may hold a connection without it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::future::join_all;
+use polytab_server::{Config, Span};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{interval, timeout},
+};
+
+use crate::support::{PATIENCE, head, peer, with_server};
+
+/// A request that is upgraded, a field a line. The key is that of RFC 6455 §1.2.
+const GOOD: &[&str] = &[
+    "GET /ui-server/ws HTTP/1.1",
+    "Host: 127.0.0.1:8080",
+    "Connection: keep-alive, Upgrade",
+    "Upgrade: WebSocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Origin: http://127.0.0.1:8080",
+];
+/// More than the fields that are taken.
+const MANY: &str = "X: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1";
+
+/// The good request with lines changed: each that begins like the first of a pair becomes the second, or goes.
+fn request(changes: &[(&str, &str)]) -> String {
+    let change = |line: &&str| {
+        let found = changes.iter().find(|(start, _)| line.starts_with(start));
+        found.map_or_else(|| (*line).to_owned(), |(_, becomes)| (*becomes).to_owned())
+    };
+    let lines: Vec<_> = GOOD.iter().map(change).filter(|line| !line.is_empty()).collect();
+    lines.join("\r\n") + "\r\n\r\n"
+}
+
+/// What is sent instead, and what the answer's status is.
+const TABLE: &[(&[(&str, &str)], &str)] = &[
+    (&[], "101"),
+    (&[("Origin", "origin: HTTP://127.0.0.1:8080")], "101"),
+    (&[("Origin", "Authorization: Bearer x")], "101"),
+    // The form of an upgrade.
+    (&[("GET", "POST /ui-server/ws HTTP/1.1")], "400"),
+    (&[("GET", "GET /ui-server/ws HTTP/1.0")], "400"),
+    (&[("GET", "GET /ui-server/ws HTTP/3.7")], "400"),
+    (&[("GET", "GET")], "400"),
+    (&[("Host", "")], "400"),
+    (&[("Host", "Host: a\r\nHost: b")], "400"),
+    (&[("Connection", "")], "400"),
+    (&[("Connection", "Connection: keep-alive")], "400"),
+    (&[("Upgrade", "Upgrade: h2c")], "400"),
+    (&[("Sec-WebSocket-Key", "")], "400"),
+    (&[("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhl")], "400"),
+    (&[("Sec-WebSocket-Key", "Sec-WebSocket-Key: ****")], "400"),
+    (&[("Sec-WebSocket-Version", "")], "426"),
+    (&[("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8")], "426"),
+    // Bounds of a head.
+    (&[("Host", "Host: a\r\nno colon")], "400"),
+    // Whose pages may connect, compared as parsed.
+    (&[("Origin", "")], "403"),
+    (&[("Origin", "Origin: null")], "403"),
+    (&[("Origin", "Origin: https://127.0.0.1:8080")], "403"),
+    (&[("Origin", "Origin: http://127.0.0.1")], "403"),
+    (&[("Origin", "Origin: http://127.0.0.1:8080.evil.example")], "403"),
+    (&[("Origin", "Origin: http://127.0.0.1:8080@evil.example")], "403"),
+    (
+        &[("Origin", "Origin: http://evil.example/http://127.0.0.1:8080")],
+        "403",
+    ),
+    (
+        &[(
+            "Origin",
+            "Origin: http://127.0.0.1:8080\r\nOrigin: http://127.0.0.1:8080",
+        )],
+        "403",
+    ),
+    (
+        &[(
+            "Origin",
+            "Origin: http://evil.example\r\nOrigin: http://127.0.0.1:8080",
+        )],
+        "403",
+    ),
+    (
+        &[("Origin", "Origin: http://evil.example\r\nAuthorization: Bearer x")],
+        "403",
+    ),
+    // In this order: the form goes before the origin.
+    (
+        &[
+            ("Sec-WebSocket-Key", ""),
+            ("Origin", "Origin: http://evil.example"),
+        ],
+        "400",
+    ),
+    (
+        &[
+            ("Sec-WebSocket-Version", ""),
+            ("Origin", "Origin: http://evil.example"),
+        ],
+        "426",
+    ),
+];
+
+#[tokio::test]
+async fn each_handshake_meets_its_answer() {
+    with_server(Config::default(), async |address| {
+        for (changes, status) in TABLE {
+            let head = head(address, &request(changes)).await;
+
+            assert_eq!(head.split(' ').nth(1), Some(*status), "{changes:?}: {head}");
+            let names_version = head.to_lowercase().contains("sec-websocket-version: 13");
+            assert_eq!(names_version, *status == "426", "{changes:?}: {head}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_over_its_bounds_is_refused() {
+    let long = format!("Cookie: a={}", "x".repeat(16 << 10));
+    let many = [MANY; 7].join("\r\n");
+    with_server(Config::default(), async |address| {
+        for lines in [long, many] {
+            let head = head(address, &request(&[("Host", &format!("Host: a\r\n{lines}"))])).await;
+
+            assert_eq!(head.split(' ').nth(1), Some("431"), "{head}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_holds_a_connection_with_half_a_handshake() {
+    let config = Config {
+        header_timeout: Span(Duration::from_millis(200)),
+        ..Config::default()
+    };
+
+    let left = with_server(config, async |address| {
+        let all = (0..50).map(|nth| timeout(PATIENCE, half(address, nth)));
+        join_all(all).await.into_iter().filter(Result::is_err).count()
+    })
+    .await;
+
+    assert_eq!(left, 0);
+}
+
+/// Sends nothing, half a head, or one byte after another, until the server has ended the connection.
+async fn half(address: SocketAddr, nth: usize) {
+    let request = request(&[]);
+    let begin = match nth % 3 {
+        0 => "",
+        1 => &request[..request.len() / 2],
+        _ => "G",
+    };
+    let peer = peer(address, begin).await;
+    let (mut read, mut write) = peer.into_split();
+    let ended = async { while let Ok(1..) = read.read_u8().await.map(usize::from) {} };
+    let dripping = async {
+        // A slow peer, not a wait for the server: it goes on as long as it is let.
+        let mut drops = interval(Duration::from_millis(50));
+        for byte in request.bytes().skip(1) {
+            drops.tick().await;
+            if nth % 3 < 2 || write.write_all(&[byte]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = ended => {}
+        () = dripping => {}
+    }
+}

@@ -1,0 +1,5 @@
+//! The server over TCP, spoken to in raw bytes.
+
+mod echo;
+mod handshake;
+mod support;

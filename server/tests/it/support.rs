@@ -1,0 +1,49 @@
+//! A server of the test's own, and peers that write what they like.
+
+use std::{net::SocketAddr, time::Duration};
+
+use polytab_seams::Seams;
+use polytab_server::{Config, Server};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// An answer that takes longer will not come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Does `work` with the address of a server that ends with it.
+pub(crate) async fn with_server<T>(config: Config, work: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("the loopback has a free port");
+    let address = listener.local_addr().expect("a listener has an address");
+    let server = Server::new(config, Seams::system());
+    tokio::select! {
+        _ = server.serve(listener, CancellationToken::new()) => unreachable!("nobody stops it"),
+        done = work(address) => done,
+    }
+}
+
+/// Opens a connection and writes this.
+pub(crate) async fn peer(address: SocketAddr, text: &str) -> TcpStream {
+    let mut peer = TcpStream::connect(address).await.expect("the server listens");
+    peer.write_all(text.as_bytes()).await.expect("the server reads");
+    peer
+}
+
+/// The head of the answer to a request, without the blank line that ends it.
+pub(crate) async fn head(address: SocketAddr, request: &str) -> String {
+    let mut peer = peer(address, request).await;
+    let reading = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(peer.read_u8().await.expect("an answer comes whole"));
+        }
+        String::from_utf8(head).expect("a head is text")
+    };
+    let head = timeout(PATIENCE, reading).await.expect("an answer comes");
+    head.trim_end().to_owned()
+}
