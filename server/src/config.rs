@@ -1,6 +1,6 @@
 //! Every setting and every bound of the server, with its unit and its reason, in one place.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use jiff::SignedDuration;
 use polytab_protocol::close::CloseCode;
@@ -35,6 +35,41 @@ impl<'de> Deserialize<'de> for Span {
         };
         let signed: SignedDuration = text.parse().map_err(|_| wrong())?;
         Duration::try_from(signed).map(Self).map_err(|_| wrong())
+    }
+}
+
+/// The address of a Redis server: `redis://host:6379`, or `rediss://` over TLS.
+#[derive(Clone)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    pub(crate) fn client(&self) -> redis::Client {
+        redis::Client::open(self.0.as_str()).expect("it was opened when it was read")
+    }
+}
+
+// It may hold a password.
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl")
+    }
+}
+
+impl Serialize for RedisUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RedisUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match redis::Client::open(text.as_str()) {
+            Ok(_) => Ok(Self(text)),
+            Err(_) => Err(D::Error::custom(
+                "is the address of a Redis server, as `redis://127.0.0.1:6379`",
+            )),
+        }
     }
 }
 
@@ -144,6 +179,16 @@ pub struct Config {
     /// The most header fields of a request: browsers send some twenty, proxies add ten.
     pub header_fields: usize,
 
+    /// Redis, where several instances meet; without it this is the only instance.
+    pub redis_url: Option<RedisUrl>,
+    /// What the names of all keys there begin with.
+    pub redis_prefix: String,
+    /// How long an instance leads a user's channels without saying so again: two short loops, and some time for a
+    /// slow turn.
+    pub lease: Span,
+    /// Letters of other instances that wait for this one.
+    pub letters: usize,
+
     /// Close code when the instance drains: 1012, or 4000 for deployed clients, which come back on nothing else
     /// (PROTOCOL A6).
     pub drain_close_code: u16,
@@ -210,6 +255,10 @@ impl Default for Config {
             header_timeout: seconds(5),
             header_bytes: 16 << 10,
             header_fields: 64,
+            redis_url: None,
+            redis_prefix: "polytab".into(),
+            lease: seconds(12),
+            letters: 10_000,
             drain_close_code: CloseCode::Draining.number(),
             drain_time: seconds(20),
             drain_grace: seconds(10),
@@ -339,6 +388,7 @@ impl Config {
         for (key, count) in [
             ("outbox_messages", self.outbox_messages),
             ("mailbox", self.mailbox),
+            ("letters", self.letters),
             ("connections", self.connections),
             ("header_fields", self.header_fields),
             ("activation_calls", self.activation_calls),
@@ -348,6 +398,9 @@ impl Config {
             if count == 0 {
                 return refuse(key, "must be at least 1");
             }
+        }
+        if self.lease.0 <= self.short_loop.0 {
+            return refuse("lease", "must be longer than `short_loop`, whose turns renew it");
         }
         if self.header_bytes < LEAST_HEADER_BYTES {
             return refuse("header_bytes", "must be at least 8192");
@@ -389,6 +442,7 @@ impl Config {
             &mut self.write_timeout,
             &mut self.close_timeout,
             &mut self.resume_window,
+            &mut self.lease,
             &mut self.drain_time,
             &mut self.drain_grace,
         ] {

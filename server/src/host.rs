@@ -9,7 +9,12 @@ use polytab_seams::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Auth, config::Config, hub::Hub, metrics::Metrics, upstream::backend::Backend,
+    auth::Auth,
+    config::Config,
+    coordinator::{Coordinator, Memory, Reach, Redis, Spans},
+    hub::Hub,
+    metrics::Metrics,
+    upstream::backend::Backend,
     upstream::gitlab::Gitlab,
 };
 
@@ -34,6 +39,10 @@ pub(crate) struct Host {
     pub(crate) draining: CancellationToken,
     /// Names this process in epochs.
     pub(crate) instance: String,
+    /// Where it meets other instances.
+    pub(crate) coordinator: Arc<dyn Coordinator>,
+    /// Whether it can.
+    pub(crate) reach: Arc<Reach>,
 }
 
 impl Host {
@@ -46,18 +55,40 @@ impl Host {
         };
         let client = HttpClient::new(Arc::clone(&seams.dial), limits);
         let metrics = Arc::new(Metrics::new());
+        let instance = seams.random.uuid("server/instance")[..8].to_owned();
+        let coordinator = coordinator(&config, &instance);
+        let reach = Arc::new(Reach::new(metrics.coordinator_up.clone()));
         Self {
             hub: Hub::default(),
-            auth: Auth::new(&config, &seams, client.clone()),
+            auth: Auth::new(
+                &config,
+                &seams,
+                client.clone(),
+                (Arc::clone(&coordinator), Arc::clone(&reach)),
+            ),
             backend: Backend::new(&config, client.clone(), Arc::clone(&metrics)),
             gitlab: Gitlab::new(&config, client, Arc::clone(&metrics)),
             metrics,
             tasks: TaskTracker::new(),
             killed: CancellationToken::new(),
             draining: CancellationToken::new(),
-            instance: seams.random.uuid("server/instance")[..8].to_owned(),
+            instance,
+            coordinator,
+            reach,
             config,
             seams,
         }
+    }
+}
+
+fn coordinator(config: &Config, instance: &str) -> Arc<dyn Coordinator> {
+    let spans = Spans {
+        lease: config.lease.0,
+        window: config.resume_window.0,
+        letters: config.letters,
+    };
+    match &config.redis_url {
+        None => Arc::new(Memory::new(instance, spans)),
+        Some(url) => Arc::new(Redis::new(instance, url, &config.redis_prefix, spans)),
     }
 }

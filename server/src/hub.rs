@@ -17,6 +17,7 @@ use crate::{
         actor::{self, Handle, Newcomer},
         event::Event,
     },
+    coordinator::Life,
     host::Host,
     outbox::Outbox,
 };
@@ -94,7 +95,11 @@ impl Hub {
         let stop = host.killed.child_token();
         tracing::info!(user = hashed(&user.0), "channel begins");
         host.metrics.channels.inc();
-        let handle = actor::spawn(host, epoch, stop.clone());
+        let life = Life {
+            user: user.clone(),
+            epoch,
+        };
+        let handle = actor::spawn(host, life, stop.clone());
         Entry {
             handle,
             tabs: 0,
@@ -118,11 +123,11 @@ impl Hub {
         tracing::info!(user = hashed(&user.0), "channel ends");
     }
 
-    /// A login session is over: its tabs are told and closed, at once.
-    pub(crate) async fn session_over(&self, user: &UserId, session: LoginSessionId) {
+    /// Tells a user's channel, if there is one.
+    pub(crate) async fn tell(&self, user: &UserId, event: Event) {
         let handle = self.channels().get(user).map(|entry| entry.handle.clone());
         if let Some(handle) = handle {
-            handle.tell(Event::SessionOver(session)).await;
+            handle.tell(event).await;
         }
     }
 
@@ -148,9 +153,17 @@ impl Hub {
 
 /// A name for logs that leads back to nobody without knowing whom one looks for.
 pub(crate) fn hashed(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    hash.iter()
-        .take(6)
+    hex(&Sha256::digest(text.as_bytes())[..6])
+}
+
+/// A name of bounded length for anything.
+pub(crate) fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect::<Vec<_>>()
         .concat()

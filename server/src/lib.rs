@@ -5,6 +5,7 @@ mod auth;
 mod channel;
 mod command;
 mod config;
+mod coordinator;
 mod host;
 mod http;
 mod hub;
@@ -24,7 +25,7 @@ use polytab_seams::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{Config, ConfigError, ENV_PREFIX, Span, keys};
+pub use crate::config::{Config, ConfigError, ENV_PREFIX, RedisUrl, Span, keys};
 use crate::host::Host;
 
 /// One server process.
@@ -77,7 +78,10 @@ impl Server {
             tokio::time::timeout(limit, host.tasks.wait()).await.ok();
             over.cancel();
         };
-        let (connections, ()) = tokio::join!(serving, draining);
+        let (connections, ()) = tokio::select! {
+            both = async { tokio::join!(serving, draining) } => both,
+            never = coordinator::relay(Arc::clone(host)) => match never {},
+        };
         Stopped {
             left: connections + host.tasks.len(),
         }

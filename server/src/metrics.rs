@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::coordinator::Rank;
+
 /// A loop and how a turn of it went.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Turn {
@@ -33,6 +35,13 @@ pub(crate) struct Closed {
     pub(crate) code: u16,
 }
 
+/// What an instance became for a user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Ranked {
+    /// `leads`, `follows` or `alone`.
+    pub(crate) rank: &'static str,
+}
+
 /// All that is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -42,6 +51,10 @@ pub(crate) struct Metrics {
     pub(crate) calls: Family<Call, Counter>,
     pub(crate) closes: Family<Closed, Counter>,
     pub(crate) notifications: Counter,
+    pub(crate) ranks: Family<Ranked, Counter>,
+    pub(crate) led: Gauge,
+    pub(crate) stale_writes: Counter,
+    pub(crate) coordinator_up: Gauge,
     registry: Mutex<Registry>,
 }
 
@@ -75,6 +88,26 @@ impl Metrics {
             "Messages put into outboxes",
             metrics.notifications.clone(),
         );
+        registry.register(
+            "lease_changes",
+            "Changes of what this instance is for a user, by what it became",
+            metrics.ranks.clone(),
+        );
+        registry.register(
+            "channels_led",
+            "Users for whom this instance asks the services, for all instances",
+            metrics.led.clone(),
+        );
+        registry.register(
+            "stale_writes",
+            "What this instance learned for a user and could not share, as another led by then",
+            metrics.stale_writes.clone(),
+        );
+        registry.register(
+            "coordinator_up",
+            "1 while the other instances can be reached",
+            metrics.coordinator_up.clone(),
+        );
         *metrics
             .registry
             .lock()
@@ -92,6 +125,22 @@ impl Metrics {
         // Writing to a string cannot fail.
         encode(&mut text, &registry).expect("a string takes any text");
         text
+    }
+
+    /// An instance becomes something else for a user.
+    pub(crate) fn ranked(&self, before: Rank, now: Rank) {
+        if matches!(before, Rank::Leads(_)) {
+            self.led.dec();
+        }
+        let rank = match now {
+            Rank::Leads(_) => {
+                self.led.inc();
+                "leads"
+            }
+            Rank::Follows => "follows",
+            Rank::Alone => "alone",
+        };
+        self.ranks.get_or_create(&Ranked { rank }).inc();
     }
 
     pub(crate) fn called(&self, route: &'static str, result: &'static str) {

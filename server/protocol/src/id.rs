@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct UserId(pub String);
 
-/// What one session cookie names: one browser's sign-in. A user may have several.
+/// The name of one browser's sign-in. A user may have several.
 ///
-/// The value is a secret (whoever holds it is signed in), so `Debug` hides it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A hash of the session cookie's value: that is a secret (whoever holds it is signed in), and this is none. `Debug`
+/// hides it all the same, for a log has no use for it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct LoginSessionId(pub String);
 
 /// One tab of one server process; never reused within it.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// What one poll said, reduced to what counts as a change: two equal readings are no news.
 ///
 /// Keyed by backend session name; neither the order of a list nor that of an object's keys matters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SessionsReading(BTreeMap<String, Value>);
 
 /// Why a body cannot be used. Such a body changes nothing.
@@ -86,7 +88,7 @@ impl SessionsReading {
 }
 
 /// How far a project's knowledge graph is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Activation {
     /// Under way or done, in percent: 0 to 100.
     Percent(u8),

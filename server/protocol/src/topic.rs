@@ -78,7 +78,8 @@ impl FromStr for EventType {
 }
 
 /// What a tab subscribes to: one kind of event of one project.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Topic {
     /// The project's number.
     pub project: u64,
@@ -119,6 +120,20 @@ impl FromStr for Topic {
             project: id.parse().map_err(|_| TopicError::Project)?,
             event: event.parse()?,
         })
+    }
+}
+
+impl From<Topic> for String {
+    fn from(topic: Topic) -> Self {
+        topic.to_string()
+    }
+}
+
+impl TryFrom<String> for Topic {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        text.parse()
     }
 }
 

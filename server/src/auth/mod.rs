@@ -2,7 +2,9 @@
 
 mod provider;
 mod sessions;
+mod shared;
 pub(crate) mod sign_in;
+mod vault;
 
 use std::sync::Arc;
 
@@ -15,8 +17,13 @@ use sha2::{Digest, Sha256};
 use self::{
     provider::{Grant, Provider, ProviderError},
     sessions::{LoginSession, Sessions, Tokens},
+    vault::Seal,
 };
-use crate::{channel::event::Validity, config::Config};
+use crate::{
+    channel::event::Validity,
+    config::Config,
+    coordinator::{Coordinator, Reach},
+};
 
 /// The event that makes a JWT a logout token (OpenID Connect Back-Channel Logout §2.4).
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -51,16 +58,25 @@ pub(crate) struct Auth {
     flows: sign_in::Flows,
     seams: Seams,
     config: Config,
+    coordinator: Arc<dyn Coordinator>,
+    reach: Arc<Reach>,
 }
 
 impl Auth {
-    pub(crate) fn new(config: &Config, seams: &Seams, client: HttpClient) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        seams: &Seams,
+        client: HttpClient,
+        (coordinator, reach): (Arc<dyn Coordinator>, Arc<Reach>),
+    ) -> Self {
         Self {
             provider: Provider::new(config, seams.clock.clone(), client),
             sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
             flows: sign_in::Flows::new(config.sign_ins, config.sign_in_life.0),
             seams: seams.clone(),
             config: config.clone(),
+            coordinator,
+            reach,
         }
     }
 
@@ -71,7 +87,10 @@ impl Auth {
     ) -> Result<(UserId, LoginSessionId), Refusal> {
         let id = match credential {
             Credential::None => return Err(Refusal::Missing),
-            Credential::Cookie(value) => LoginSessionId(value.clone()),
+            Credential::Cookie(value) => {
+                let known = self.recall(value).await.map_err(|_| Refusal::Unavailable)?;
+                known.ok_or(Refusal::Missing)?
+            }
             Credential::Bearer(token) => self.bearer(token).await?,
         };
         let session = self
@@ -117,16 +136,23 @@ impl Auth {
         Ok(id)
     }
 
-    /// Begins a login session with tokens that the provider just gave.
-    pub(crate) fn begin(&self, grant: Grant, user: UserId, sid: Option<String>) -> LoginSessionId {
+    /// Begins a login session with tokens that the provider just gave; gives its name, and the value of its cookie.
+    pub(crate) async fn begin(
+        &self,
+        grant: Grant,
+        user: UserId,
+        sid: Option<String>,
+    ) -> (LoginSessionId, String) {
         let now = self.seams.clock.wall();
-        let id = LoginSessionId(self.seams.random.token("server/login-session"));
-        self.sessions.put(
-            id.clone(),
-            LoginSession::new(user, sid, grant.tokens(now), now),
-            now,
-        );
-        id
+        let cookie = self.seams.random.token("server/login-session");
+        let seal = Seal::of(shared::SESSION, &cookie);
+        let id = seal.session();
+        let session = LoginSession::new(user, sid, grant.tokens(now), now).sealed(seal);
+        self.sessions.put(id.clone(), session, now);
+        if let Some(session) = self.sessions.get(&id, now) {
+            self.share(&session).await;
+        }
+        (id, cookie)
     }
 
     /// The access token of a login session, if it has not expired.
@@ -146,9 +172,10 @@ impl Auth {
         if session.is_over() {
             return Validity::Over;
         }
+        self.share(&session).await;
         let now = self.seams.clock.wall();
         let validity = if session.expires_within(self.config.token_leeway.0, now) {
-            self.refresh(&session).await
+            self.refresh_once(&session).await
         } else if asked.is_none_or(|at| at.elapsed() >= self.config.introspection_interval.0) {
             self.introspect(&session).await
         } else {
@@ -157,8 +184,8 @@ impl Auth {
         match validity {
             Validity::Valid => *asked = Some(tokio::time::Instant::now()),
             Validity::Over => {
-                session.end();
-                self.sessions.remove(id);
+                self.forget(id);
+                self.end_elsewhere(&session.user, id).await;
             }
             Validity::Unknown => {}
         }
@@ -211,13 +238,6 @@ impl Auth {
         }
     }
 
-    /// Ends a login session; gives whose it was.
-    pub(crate) fn end(&self, id: &LoginSessionId) -> Option<Arc<LoginSession>> {
-        let session = self.sessions.remove(id)?;
-        session.end();
-        Some(session)
-    }
-
     /// Ends what a logout token names: one session, or all of a user's. Gives who and which.
     ///
     /// # Errors
@@ -237,11 +257,12 @@ impl Auth {
                 "a logout token names a `sub` or a `sid`".to_owned(),
             ));
         }
-        let ended = self.sessions.matching(sub, sid);
-        Ok(ended
-            .into_iter()
-            .filter_map(|id| Some((self.end(&id)?.user.clone(), id)))
-            .collect())
+        let ended = self.forget_matching(sub, sid);
+        for (user, id) in &ended {
+            self.end_elsewhere(user, id).await;
+        }
+        self.log_out_elsewhere(sub, sid).await;
+        Ok(ended)
     }
 
     /// Where a browser is sent to end its session at the provider too.

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -12,10 +12,13 @@ use std::{
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use polytab_protocol::id::{LoginSessionId, UserId};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::vault::Seal;
+
 /// The tokens of one login session. `Debug` hides them.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Tokens {
     pub(crate) access: String,
     pub(crate) refresh: Option<String>,
@@ -37,6 +40,10 @@ pub(crate) struct LoginSession {
     sid: Option<String>,
     tokens: Mutex<Tokens>,
     over: AtomicBool,
+    /// What seals it for other instances; a session made of a token alone is not shared.
+    pub(super) seal: Option<Seal>,
+    /// At which find of the coordinator it was last kept there; 0 if never.
+    pub(super) kept: AtomicU64,
     began: Timestamp,
     /// Held while the provider is asked; remembers when it last said yes.
     pub(crate) gate: tokio::sync::Mutex<Option<Instant>>,
@@ -52,8 +59,18 @@ impl LoginSession {
             sid,
             tokens,
             over: AtomicBool::new(false),
+            seal: None,
+            kept: AtomicU64::new(0),
             began: now,
             gate,
+        }
+    }
+
+    /// To be shared with other instances under this seal.
+    pub(super) fn sealed(self, seal: Seal) -> Self {
+        Self {
+            seal: Some(seal),
+            ..self
         }
     }
 
@@ -74,6 +91,34 @@ impl LoginSession {
 
     pub(crate) fn id_token(&self) -> Option<String> {
         self.tokens().id.clone()
+    }
+
+    /// All there is to know of it.
+    pub(super) fn stored(&self) -> Stored {
+        Stored {
+            user: self.user.clone(),
+            sid: self.sid.clone(),
+            began: self.began,
+            tokens: self.tokens().clone(),
+        }
+    }
+
+    /// One that another instance kept. The provider is asked of it before it is used.
+    pub(super) fn restored(stored: Stored, seal: Seal) -> Self {
+        let session = Self::new(stored.user, stored.sid, stored.tokens, stored.began);
+        Self {
+            seal: Some(seal),
+            gate: tokio::sync::Mutex::new(None),
+            ..session
+        }
+    }
+
+    /// Takes tokens that another instance got, if they last longer.
+    pub(super) fn adopt(&self, tokens: Tokens) {
+        let mut kept = self.tokens();
+        if tokens.expires > kept.expires {
+            *kept = tokens;
+        }
     }
 
     /// Takes new tokens; what the provider did not give anew stays.
@@ -101,7 +146,16 @@ impl LoginSession {
     }
 }
 
-/// Login sessions by the value of their cookie, oldest first.
+/// A login session as instances share it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Stored {
+    user: UserId,
+    sid: Option<String>,
+    began: Timestamp,
+    pub(super) tokens: Tokens,
+}
+
+/// Login sessions by name, oldest first.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     all: Mutex<IndexMap<LoginSessionId, Arc<LoginSession>>>,

@@ -8,13 +8,21 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
-use polytab_protocol::id::{LoginSessionId, UserId};
+use polytab_protocol::id::UserId;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Auth, provider::ProviderError};
+use super::{
+    Auth,
+    provider::ProviderError,
+    vault::{Found, Seal},
+};
+
+/// What a sign-in is kept as.
+const SIGN_IN: &str = "sign-in";
 
 /// One sign-in under way, by its `state`.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Flow {
     nonce: String,
     verifier: String,
@@ -103,6 +111,14 @@ impl Auth {
             .append_pair("nonce", &flow.nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
+        if self.coordinator.is_shared() {
+            let life = self.config.sign_in_life.0;
+            let kept = Seal::of(SIGN_IN, &state)
+                .keep(&*self.coordinator, &flow, life)
+                .await;
+            // Else it can be finished only here.
+            self.reach.note(kept).ok();
+        }
         self.flows.put(state.clone(), flow);
         Ok(Begun {
             url: url.into(),
@@ -110,14 +126,10 @@ impl Auth {
         })
     }
 
-    /// Finishes a sign-in with the code that the browser brought back.
-    pub(crate) async fn finish_sign_in(
-        &self,
-        state: &str,
-        code: &str,
-    ) -> Result<LoginSessionId, ProviderError> {
+    /// Finishes a sign-in with the code that the browser brought back; gives the value of the session cookie.
+    pub(crate) async fn finish_sign_in(&self, state: &str, code: &str) -> Result<String, ProviderError> {
         let refused = |text: &str| ProviderError::Refused(text.to_owned());
-        let flow = self.flows.take(state, self.seams.clock.wall());
+        let flow = self.take_flow(state).await;
         let flow = flow.ok_or_else(|| refused("this sign-in was not begun here, or too long ago"))?;
         let grant = self
             .provider
@@ -132,6 +144,20 @@ impl Auth {
             .as_str()
             .ok_or_else(|| refused("an ID token without `sub`"))?;
         let sid = claims["sid"].as_str().map(str::to_owned);
-        Ok(self.begin(grant, UserId(user.to_owned()), sid))
+        let (_, cookie) = self.begin(grant, UserId(user.to_owned()), sid).await;
+        Ok(cookie)
+    }
+
+    /// The sign-in of this `state`, wherever it was begun; it is finished once.
+    async fn take_flow(&self, state: &str) -> Option<Flow> {
+        let own = self.flows.take(state, self.seams.clock.wall());
+        if own.is_some() || !self.coordinator.is_shared() {
+            return own;
+        }
+        let seal = Seal::of(SIGN_IN, state);
+        match self.reach.note(seal.take(&*self.coordinator).await) {
+            Ok(Found::Kept(flow)) => Some(flow),
+            Ok(Found::Over | Found::Nothing) | Err(_) => None,
+        }
     }
 }

@@ -55,6 +55,22 @@ impl Activations {
         }
     }
 
+    /// Follows those that another instance's tabs follow.
+    pub(crate) fn adopt(&mut self, projects: impl IntoIterator<Item = u64>, age: Age) {
+        for project in projects {
+            self.projects.entry(project).or_insert(Followed {
+                value: None,
+                since: age,
+            });
+        }
+    }
+
+    /// The projects that something may still come of.
+    pub(crate) fn under_way(&self) -> BTreeSet<u64> {
+        let under_way = self.projects.iter().filter(|(_, followed)| !followed.is_over());
+        under_way.map(|(project, _)| *project).collect()
+    }
+
     /// The projects to ask about at a turn; those that are over are forgotten first.
     pub(crate) fn begin_turn(&mut self) -> BTreeSet<u64> {
         self.projects.retain(|_, followed| !followed.is_over());

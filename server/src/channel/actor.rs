@@ -10,17 +10,23 @@ use polytab_protocol::id::{LoginSessionId, TabId};
 use polytab_protocol::topic::Topic;
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{AbortHandle, JoinSet},
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    event::{Effect, Event, LoopKind, Question, Reading, StreamNews, Validity},
+    event::{Ask, Effect, Event, LoopKind, Reading, StreamNews, Validity},
     state::{ChannelState, Terms},
 };
-use crate::{host::Host, metrics::Turn, outbox::Outbox, upstream::gitlab::Wanted};
+use crate::{
+    coordinator::{Fate, Life, Rank, Record, Stamp, Standing},
+    host::Host,
+    metrics::Turn,
+    outbox::Outbox,
+    upstream::gitlab::Wanted,
+};
 
 /// A tab that joins.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ impl Handle {
 }
 
 /// Starts a channel without tabs; it goes on until `stop`.
-pub(crate) fn spawn(host: &Arc<Host>, epoch: String, stop: CancellationToken) -> Handle {
+pub(crate) fn spawn(host: &Arc<Host>, life: Life, stop: CancellationToken) -> Handle {
     let (mailbox, mail) = mpsc::channel(host.config.mailbox);
     let gone = Arc::new(Departures::default());
     let handle = Handle {
@@ -93,12 +99,15 @@ pub(crate) fn spawn(host: &Arc<Host>, epoch: String, stop: CancellationToken) ->
     let jitter = std::time::Duration::from_millis(host.seams.random.below("server/phase", jitter_ms));
     let short = Instant::now() + config.start_delay.0 + jitter;
     let actor = Actor {
-        state: ChannelState::new(terms(host), epoch),
+        state: ChannelState::new(terms(host), life.epoch.clone()),
+        life: Arc::new(life),
         born: Instant::now(),
         outboxes: BTreeMap::new(),
         short_loop: ticks(short, config.short_loop.0),
         long_loop: ticks(short + config.long_after_short.0, config.long_loop.0),
         turns: JoinSet::new(),
+        rank: watch::Sender::new(Rank::Follows),
+        claiming: Claiming::Not,
         streams: JoinSet::new(),
         open: BTreeMap::new(),
         next_stream: 0,
@@ -140,8 +149,12 @@ struct Actor {
     outboxes: BTreeMap<TabId, Outbox>,
     short_loop: Interval,
     long_loop: Interval,
-    /// Checks and calls of turns under way.
+    life: Arc<Life>,
+    /// Checks, claims and calls under way.
     turns: JoinSet<Event>,
+    /// What this instance is for the user, for the streams that it holds.
+    rank: watch::Sender<Rank>,
+    claiming: Claiming,
     /// Upstream event streams.
     streams: JoinSet<()>,
     open: BTreeMap<Topic, (u64, AbortHandle)>,
@@ -152,6 +165,15 @@ struct Actor {
     mail: mpsc::Receiver<Mail>,
     gone: Arc<Departures>,
     stop: CancellationToken,
+}
+
+/// Claims go one after the other, so that the last one to be heard was the last one made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claiming {
+    Not,
+    UnderWay,
+    /// And another one is due after it.
+    Again,
 }
 
 /// What woke the actor.
@@ -182,6 +204,13 @@ impl Actor {
             }
         }
         self.host.metrics.channels.dec();
+        if matches!(self.state.rank(), Rank::Leads(_)) {
+            self.host.metrics.led.dec();
+        }
+        if let Err(error) = self.host.coordinator.release(&self.life).await {
+            // The lease ends by itself.
+            tracing::debug!(%error, "could not release a lease");
+        }
     }
 
     /// Waits for one thing. Cancel safe, as every branch is.
@@ -232,10 +261,40 @@ impl Actor {
 
     fn apply(&mut self, event: Event) {
         self.log_unusable(&event);
+        let stood = matches!(event, Event::Stood(_));
         let age = self.born.elapsed();
         for effect in self.state.apply(event, age) {
             self.perform(effect);
         }
+        if stood {
+            self.note_rank();
+            if std::mem::replace(&mut self.claiming, Claiming::Not) == Claiming::Again {
+                self.claim();
+            }
+        }
+    }
+
+    fn note_rank(&mut self) {
+        let (before, now) = (self.rank.send_replace(self.state.rank()), self.state.rank());
+        if std::mem::discriminant(&before) != std::mem::discriminant(&now) {
+            self.host.metrics.ranked(before, now);
+            tracing::debug!(?now, "another rank");
+        }
+    }
+
+    /// Tells the coordinator what is needed here, and learns who leads.
+    fn claim(&mut self) {
+        if self.claiming != Claiming::Not {
+            self.claiming = Claiming::Again;
+            return;
+        }
+        self.claiming = Claiming::UnderWay;
+        let (needs, news) = self.state.claim();
+        let (host, life) = (Arc::clone(&self.host), Arc::clone(&self.life));
+        self.turns.spawn(async move {
+            let standing = host.reach.note(host.coordinator.claim(&life, &needs, news).await);
+            Event::Stood(standing.unwrap_or_else(|_| Standing::alone()))
+        });
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -258,10 +317,12 @@ impl Actor {
                 self.count_turn(kind, "begun");
                 self.turns.spawn(check(Arc::clone(&self.host), kind, sessions));
             }
-            Effect::Ask(kind, session, questions) => {
+            Effect::Claim => self.claim(),
+            Effect::Ask(what) => {
                 self.turns
-                    .spawn(ask(Arc::clone(&self.host), kind, session, questions));
+                    .spawn(ask(Arc::clone(&self.host), Arc::clone(&self.life), what));
             }
+            Effect::Announce(topic) => self.announce(topic),
             Effect::Overrun(kind) => self.count_turn(kind, "overrun"),
             Effect::OpenStream(topic, session, last_event) => self.open_stream(topic, session, last_event),
             Effect::CloseStream(topic) => self.close_stream(topic),
@@ -284,10 +345,19 @@ impl Actor {
         self.next_stream += 1;
         let number = self.next_stream;
         let (host, mailbox) = (Arc::clone(&self.host), self.mailbox.clone());
+        let (life, rank) = (Arc::clone(&self.life), self.rank.subscribe());
         let task = self.streams.spawn(async move {
-            let tell = |news| {
-                let mailbox = &mailbox;
-                async move { mailbox.send(Mail::Stream(number, topic, news)).await.is_ok() }
+            let tell = |news: StreamNews| {
+                let (host, mailbox, life, rank) = (&host, &mailbox, &life, *rank.borrow());
+                async move {
+                    let record = Record::Stream(topic, news.clone());
+                    let mail = match share(host, life, rank, &record).await {
+                        Shared::Taken(_) => Mail::Stream(number, topic, news),
+                        // Another leads by now, and holds this stream itself.
+                        Shared::Refused => Mail::Event(Event::NeedsChanged),
+                    };
+                    mailbox.send(mail).await.is_ok()
+                }
             };
             host.gitlab
                 .hold(
@@ -304,6 +374,15 @@ impl Actor {
         self.open.insert(topic, (number, task));
     }
 
+    fn announce(&mut self, topic: Topic) {
+        let (host, life, rank) = (Arc::clone(&self.host), Arc::clone(&self.life), self.state.rank());
+        self.streams.spawn(async move {
+            let accepted = Record::Stream(topic, StreamNews::Accepted);
+            // Whoever waits says so again at its next turn.
+            share(&host, &life, rank, &accepted).await;
+        });
+    }
+
     fn close_stream(&mut self, topic: Topic) {
         if let Some((_, task)) = self.open.remove(&topic) {
             task.abort();
@@ -312,7 +391,7 @@ impl Actor {
 
     /// An upstream's fault is logged once per change of state.
     fn log_unusable(&mut self, event: &Event) {
-        let Event::Answered(_, readings) = event else {
+        let Event::Answered(_, readings, _) = event else {
             return;
         };
         for reading in readings {
@@ -346,12 +425,48 @@ async fn check(host: Arc<Host>, kind: LoopKind, sessions: BTreeSet<LoginSessionI
     )
 }
 
-async fn ask(host: Arc<Host>, kind: LoopKind, session: LoginSessionId, questions: Vec<Question>) -> Event {
+async fn ask(host: Arc<Host>, life: Arc<Life>, what: Ask) -> Event {
+    let Ask {
+        kind,
+        session,
+        questions,
+        rank,
+    } = what;
     let Some(token) = host.auth.token(&session) else {
-        return Event::Answered(kind, Vec::new());
+        return Event::Answered(kind, Vec::new(), None);
     };
     let asked = questions
         .into_iter()
         .map(|question| host.backend.ask(question, &token));
-    Event::Answered(kind, join_all(asked).await)
+    let readings = join_all(asked).await;
+    let record = Record::Answered(kind, readings.clone());
+    match share(&host, &life, rank, &record).await {
+        Shared::Taken(at) => Event::Answered(kind, readings, at),
+        Shared::Refused => Event::Answered(kind, Vec::new(), None),
+    }
+}
+
+/// What became of a record that is to be acted on here and elsewhere.
+enum Shared {
+    /// It may be acted on here.
+    Taken(Option<Stamp>),
+    /// Another leads by now: it is void.
+    Refused,
+}
+
+async fn share(host: &Host, life: &Life, rank: Rank, record: &Record) -> Shared {
+    let Rank::Leads(fence) = rank else {
+        return Shared::Taken(None);
+    };
+    match host
+        .reach
+        .note(host.coordinator.publish(life, fence, record).await)
+    {
+        Ok(Fate::Taken(at)) => Shared::Taken(Some(at)),
+        Ok(Fate::Refused) => {
+            host.metrics.stale_writes.inc();
+            Shared::Refused
+        }
+        Err(_) => Shared::Taken(None),
+    }
 }

@@ -12,10 +12,13 @@ use polytab_protocol::{
     sessions::{Activation, SessionsReading},
     topic::Topic,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::coordinator::{Rank, Stamp, Standing};
+
 /// One of a channel's two loops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum LoopKind {
     /// About every 5 s.
     Short,
@@ -45,7 +48,7 @@ pub(crate) enum Validity {
 }
 
 /// Which kind of session notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum SessionsKind {
     /// `sessionStatus`, from the notebooks service.
     V1,
@@ -73,7 +76,7 @@ pub(crate) enum Question {
 }
 
 /// What an iteration learned; `None` where an answer could not be used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Reading {
     /// The user's backend sessions.
     Sessions(SessionsKind, Option<SessionsReading>),
@@ -82,7 +85,7 @@ pub(crate) enum Reading {
 }
 
 /// How an upstream event stream goes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum StreamNews {
     /// GitLab accepted it.
     Accepted,
@@ -107,12 +110,29 @@ pub(crate) enum Event {
     TurnDue(LoopKind),
     /// The login sessions were checked for this turn.
     Checked(LoopKind, BTreeMap<LoginSessionId, Validity>),
-    /// This turn's questions are answered.
-    Answered(LoopKind, Vec<Reading>),
+    /// This turn's questions are answered; the coordinator took the answers at this moment.
+    Answered(LoopKind, Vec<Reading>, Option<Stamp>),
+    /// What this instance is for the user now.
+    Stood(Standing),
+    /// Another instance needs something else than before.
+    NeedsChanged,
+    /// The leader's questions of a turn are answered.
+    Relayed(LoopKind, Vec<Reading>, Stamp),
     /// A login session is over, said the identity provider of itself.
     SessionOver(LoginSessionId),
     /// News of an upstream event stream.
     Stream(Topic, StreamNews),
+}
+
+/// What a turn asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) kind: LoopKind,
+    /// With whose token.
+    pub(crate) session: LoginSessionId,
+    pub(crate) questions: Vec<Question>,
+    /// What this instance was when it began to ask.
+    pub(crate) rank: Rank,
 }
 
 /// One thing that must follow.
@@ -124,8 +144,12 @@ pub(crate) enum Effect {
     Close(TabId, CloseCode),
     /// Check these login sessions for this turn.
     Check(LoopKind, BTreeSet<LoginSessionId>),
-    /// Ask with the token of this login session, for this turn.
-    Ask(LoopKind, LoginSessionId, Vec<Question>),
+    /// Tell the coordinator what is needed here, and lead if nobody does.
+    Claim,
+    /// Ask upstream, and share the answers.
+    Ask(Ask),
+    /// Tell the other instances that GitLab accepted a stream which is held here.
+    Announce(Topic),
     /// Hold an event stream upstream, with the token of this login session, from after this event on.
     OpenStream(Topic, LoginSessionId, Option<String>),
     /// Hold it no longer.

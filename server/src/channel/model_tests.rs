@@ -13,9 +13,10 @@ use proptest::prelude::*;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    event::{Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity},
+    event::{Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity},
     state::{ChannelState, Terms},
 };
+use crate::coordinator::{Needs, Rank, Standing};
 
 #[derive(Clone, Debug)]
 enum Move {
@@ -91,6 +92,14 @@ fn command(kind: &str, data: serde_json::Value) -> ClientMessage {
     }
 }
 
+fn leads() -> Event {
+    Event::Stood(Standing {
+        rank: Rank::Leads(1),
+        at: 1,
+        others: Needs::default(),
+    })
+}
+
 fn reading(count: u8) -> SessionsReading {
     let names: Vec<_> = (0..count)
         .map(|nth| json!({ "name": format!("n{nth}") }))
@@ -109,8 +118,10 @@ impl Model {
             activation_patience: std::time::Duration::from_mins(2),
             history: (100, std::time::Duration::from_mins(2)),
         };
+        let mut state = ChannelState::new(terms, "e".into());
+        state.apply(leads(), std::time::Duration::ZERO);
         Self {
-            state: ChannelState::new(terms, "e".into()),
+            state,
             tabs: BTreeMap::new(),
             check_pending: None,
             ask_pending: false,
@@ -141,7 +152,16 @@ impl Model {
                     );
                     self.check_pending = Some(sessions);
                 }
-                Effect::Ask(_, session, questions) => {
+                // Heard at the next check: this instance always leads.
+                Effect::Claim => {}
+                Effect::Announce(topic) => unreachable!("nobody else waits for {topic}"),
+                Effect::Ask(Ask {
+                    session,
+                    questions,
+                    rank,
+                    ..
+                }) => {
+                    assert_eq!(rank, Rank::Leads(1));
                     assert!(!self.ask_pending, "two questions at once");
                     assert!(
                         self.tabs
@@ -262,6 +282,7 @@ impl Model {
         for tab in &gone {
             self.tabs.remove(tab);
         }
+        assert_eq!(self.apply(leads()), []);
         let sent = self.apply(Event::Checked(LoopKind::Short, validity));
         let each = |tab: &u64| {
             [
@@ -278,6 +299,7 @@ impl Model {
         let sent = self.apply(Event::Answered(
             LoopKind::Short,
             vec![Reading::Sessions(SessionsKind::V2, usable)],
+            None,
         ));
         if count == 9 {
             return assert_eq!(sent, [], "an unusable answer tells nobody");

@@ -15,11 +15,15 @@ use polytab_protocol::{
 
 use super::{
     activation::Activations,
-    event::{Age, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity},
+    event::{Age, Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity},
     history::History,
     topics::Topics,
 };
-use crate::{command, iteration};
+use crate::{
+    command,
+    coordinator::{Needs, Rank, Stamp, Standing},
+    iteration,
+};
 
 /// Bounds and facts that a channel is made with.
 #[derive(Clone, Debug)]
@@ -62,10 +66,43 @@ pub(crate) struct ChannelState {
     tabs: BTreeMap<TabId, Tab>,
     readings: BTreeMap<SessionsKind, SessionsReading>,
     topics: Topics,
-    /// Whose token each upstream stream uses.
-    stream_sessions: BTreeMap<Topic, LoginSessionId>,
+    /// What is held upstream.
+    streams: BTreeMap<Topic, Stream>,
+    /// Topics of other instances that GitLab refused; asked for again at the next turn if they are still needed.
+    refused: BTreeSet<Topic>,
     history: History,
-    under_way: BTreeSet<LoopKind>,
+    under_way: BTreeMap<LoopKind, Turn>,
+    rank: Rank,
+    /// What all other instances need together.
+    others: Needs,
+    /// When what was learned last was shared: older readings are void.
+    read_at: Stamp,
+    /// Whether what is needed here may differ from what was told.
+    stirred: bool,
+    told: Needs,
+}
+
+/// An event stream that is held upstream.
+#[derive(Debug)]
+struct Stream {
+    /// Whose token it uses.
+    session: LoginSessionId,
+    accepted: bool,
+}
+
+/// What was read, and when it was shared.
+type Read<'a> = (&'a [Reading], Option<Stamp>);
+
+/// How far a turn is.
+#[derive(Debug)]
+enum Turn {
+    /// It waits for the checks of the login sessions, and to know what this instance is.
+    Begun {
+        valid: Option<BTreeSet<LoginSessionId>>,
+        stood: bool,
+    },
+    /// Its questions are asked.
+    Asking,
 }
 
 impl ChannelState {
@@ -79,33 +116,78 @@ impl ChannelState {
             tabs: BTreeMap::new(),
             readings: BTreeMap::new(),
             topics: Topics::default(),
-            stream_sessions: BTreeMap::new(),
-            under_way: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            under_way: BTreeMap::new(),
+            rank: Rank::Follows,
+            others: Needs::default(),
+            read_at: 0,
+            stirred: false,
+            told: Needs::default(),
         }
     }
 
     /// Takes one event in and says what must follow. Never waits, never fails.
     pub(crate) fn apply(&mut self, event: Event, age: Age) -> Vec<Effect> {
-        match event {
+        let mut effects = match event {
             Event::Joined(tab, session) => self.join(tab, session),
             Event::Left(tab) => self.leave(tab),
             Event::Received(tab, message) => self.receive(tab, &message, age),
             Event::Garbled(tab, reason) => self.fault(tab, ErrorCode::BadMessage, &reason),
             Event::TurnDue(kind) => self.begin_turn(kind),
             Event::Checked(kind, validity) => self.checked(kind, &validity, age),
-            Event::Answered(kind, readings) => self.answered(kind, &readings, age),
+            Event::Answered(kind, readings, at) => self.answered(kind, (&readings, at), age),
+            Event::Stood(standing) => self.stand(standing, age),
+            Event::NeedsChanged => self.needs_changed(),
+            Event::Relayed(kind, readings, at) => self.learn(kind, (&readings, Some(at)), age),
             Event::SessionOver(session) => self.end_session(&session),
             Event::Stream(topic, news) => self.stream_news(topic, news),
+        };
+        effects.extend(self.tend_streams());
+        if std::mem::take(&mut self.stirred) && self.needs().are_worth_a_claim(&self.told) {
+            effects.push(Effect::Claim);
         }
+        effects
     }
 
     /// The topics that are held, for people to look at.
     pub(crate) fn topics(&self) -> impl Iterator<Item = Topic> {
-        self.topics.iter().map(|(topic, _)| topic)
+        self.topics.iter()
+    }
+
+    /// What this instance is for the user.
+    pub(crate) fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// What is to be told to the coordinator now, and whether whoever leads must act on it at once.
+    pub(crate) fn claim(&mut self) -> (Needs, bool) {
+        let needs = self.needs();
+        let before = std::mem::replace(&mut self.told, needs.clone());
+        let news = needs.are_news_after(&before);
+        (needs, news)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            tabs: self.tabs.len(),
+            sessions: self
+                .tabs
+                .values()
+                .flat_map(|tab| tab.wants.iter().copied())
+                .collect(),
+            projects: self.activations.under_way(),
+            topics: self.topics.holds().collect(),
+            version: self.version_asked,
+        }
+    }
+
+    fn leads(&self) -> bool {
+        !matches!(self.rank, Rank::Follows)
     }
 
     fn join(&mut self, id: TabId, session: LoginSessionId) -> Vec<Effect> {
-        if self.tabs.len() >= self.terms.tabs {
+        if self.tabs.len() + self.others.tabs >= self.terms.tabs {
             return vec![Effect::Close(id, CloseCode::TooManyTabs)];
         }
         let owed_activation = self.activations.len() > 0;
@@ -116,6 +198,7 @@ impl ChannelState {
             owed_activation,
         };
         self.tabs.insert(id, tab);
+        self.stirred = true;
         vec![Effect::Send(
             vec![id],
             ServerMessage::init(self.history.position()),
@@ -123,41 +206,52 @@ impl ChannelState {
     }
 
     fn leave(&mut self, id: TabId) -> Vec<Effect> {
-        let Some(tab) = self.tabs.remove(&id) else {
-            return Vec::new();
-        };
-        let free = self.topics.leave(id);
-        let mut effects = self.close_streams(free);
-        if self.tabs.values().all(|other| other.session != tab.session) {
-            effects.extend(self.rehome_streams(&tab.session));
-        }
-        effects
+        self.tabs.remove(&id);
+        self.topics.leave(id);
+        self.stirred = true;
+        Vec::new()
     }
 
-    fn close_streams(&mut self, topics: Vec<Topic>) -> Vec<Effect> {
-        for topic in &topics {
-            self.stream_sessions.remove(topic);
-        }
-        topics.into_iter().map(Effect::CloseStream).collect()
-    }
-
-    /// Streams that used the token of a login session which is no longer here go on with another's.
-    fn rehome_streams(&mut self, session: &LoginSessionId) -> Vec<Effect> {
-        let Some(other) = self
-            .tabs
-            .values()
-            .map(|tab| &tab.session)
-            .find(|other| *other != session)
-            .cloned()
-        else {
+    /// Who leads holds a stream for each topic that is needed anywhere, with the token of a login session that has
+    /// tabs here.
+    fn tend_streams(&mut self) -> Vec<Effect> {
+        if self.streams.is_empty() && (!self.leads() || self.topics.len() + self.others.topics.len() == 0) {
             return Vec::new();
-        };
+        }
+        let mut wanted = BTreeMap::new();
+        if self.leads() {
+            let others = self.others.topics.iter();
+            let others = others.filter(|(topic, _)| !self.refused.contains(topic));
+            wanted.extend(others.map(|(topic, hold)| (*topic, hold.last_event.clone())));
+            wanted.extend(self.topics.holds().map(|(topic, hold)| (topic, hold.last_event)));
+        }
+        let vain = self.streams.keys().filter(|topic| !wanted.contains_key(*topic));
+        let vain: Vec<_> = vain.copied().collect();
         let mut effects = Vec::new();
-        for (topic, last_event) in self.topics.iter() {
-            if self.stream_sessions.get(&topic) == Some(session) {
-                self.stream_sessions.insert(topic, other.clone());
-                effects.push(Effect::OpenStream(topic, other.clone(), last_event));
+        for topic in vain {
+            self.streams.remove(&topic);
+            effects.push(Effect::CloseStream(topic));
+        }
+        for (topic, last_event) in wanted {
+            let has_tabs = |session: &LoginSessionId| self.tabs.values().any(|tab| tab.session == *session);
+            if self
+                .streams
+                .get(&topic)
+                .is_some_and(|stream| has_tabs(&stream.session))
+            {
+                continue;
             }
+            let holder = self.topics.holder(topic).and_then(|tab| self.tabs.get(&tab));
+            let Some(tab) = holder.or_else(|| self.tabs.values().next()) else {
+                continue;
+            };
+            let session = tab.session.clone();
+            let stream = Stream {
+                session: session.clone(),
+                accepted: false,
+            };
+            self.streams.insert(topic, stream);
+            effects.push(Effect::OpenStream(topic, session, last_event));
         }
         effects
     }
@@ -183,11 +277,17 @@ impl ChannelState {
     }
 
     fn begin_turn(&mut self, kind: LoopKind) -> Vec<Effect> {
-        if !self.under_way.insert(kind) {
+        if self.under_way.contains_key(&kind) {
             return vec![Effect::Overrun(kind)];
         }
+        let turn = Turn::Begun {
+            valid: None,
+            stood: false,
+        };
+        self.under_way.insert(kind, turn);
+        self.refused.clear();
         let sessions = self.tabs.values().map(|tab| tab.session.clone()).collect();
-        vec![Effect::Check(kind, sessions)]
+        vec![Effect::Check(kind, sessions), Effect::Claim]
     }
 
     fn checked(
@@ -205,30 +305,100 @@ impl ChannelState {
         let mut effects: Vec<_> = with(Validity::Over)
             .flat_map(|session| self.end_session(session))
             .collect();
-        let token =
-            with(Validity::Valid).find(|session| self.tabs.values().any(|tab| tab.session == **session));
-        let questions: Vec<_> = iteration::functions(kind)
-            .filter_map(|function| function.question(self))
+        if let Some(Turn::Begun { valid, .. }) = self.under_way.get_mut(&kind) {
+            *valid = Some(with(Validity::Valid).cloned().collect());
+        }
+        effects.extend(self.proceed(kind, age));
+        effects
+    }
+
+    /// Takes in what this instance is now.
+    fn stand(&mut self, Standing { rank, at, others }: Standing, age: Age) -> Vec<Effect> {
+        if self.rank == Rank::Alone && rank != Rank::Alone {
+            // What others shared meanwhile is older than what was read here.
+            self.read_at = self.read_at.max(at);
+        }
+        self.rank = rank;
+        self.version_asked |= others.version;
+        self.others = others;
+        let waiting = self.others.topics.iter().filter(|(_, hold)| hold.waits);
+        let accepted = |topic: &Topic| self.streams.get(topic).is_some_and(|stream| stream.accepted);
+        let mut effects: Vec<_> = waiting
+            .map(|(topic, _)| *topic)
+            .filter(accepted)
+            .map(Effect::Announce)
             .collect();
-        match token {
-            Some(session) if !questions.is_empty() => {
-                effects.push(Effect::Ask(kind, session.clone(), questions));
+        let kinds: Vec<_> = self.under_way.keys().copied().collect();
+        for kind in kinds {
+            if let Some(Turn::Begun { stood, .. }) = self.under_way.get_mut(&kind) {
+                *stood = true;
             }
-            Some(_) | None => effects.extend(self.answered(kind, &[], age)),
+            effects.extend(self.proceed(kind, age));
         }
         effects
     }
 
-    fn answered(&mut self, kind: LoopKind, readings: &[Reading], age: Age) -> Vec<Effect> {
+    /// Asks what a turn needs, once all is known that it waits for.
+    fn proceed(&mut self, kind: LoopKind, age: Age) -> Vec<Effect> {
+        let Some(Turn::Begun {
+            valid: Some(valid),
+            stood: true,
+        }) = self.under_way.get(&kind)
+        else {
+            return Vec::new();
+        };
+        let token = valid
+            .iter()
+            .find(|session| self.tabs.values().any(|tab| tab.session == **session))
+            .cloned();
+        let questions: Vec<_> = iteration::functions(kind)
+            .filter_map(|function| function.question(self))
+            .collect();
+        match token {
+            Some(session) if self.leads() && !questions.is_empty() => {
+                self.under_way.insert(kind, Turn::Asking);
+                vec![Effect::Ask(Ask {
+                    kind,
+                    session,
+                    questions,
+                    rank: self.rank,
+                })]
+            }
+            Some(_) | None => self.answered(kind, (&[], None), age),
+        }
+    }
+
+    /// Who leads looks at once at what another instance needs; the others need not know.
+    fn needs_changed(&self) -> Vec<Effect> {
+        if self.leads() {
+            vec![Effect::Claim]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn answered(&mut self, kind: LoopKind, read: Read<'_>, age: Age) -> Vec<Effect> {
         self.under_way.remove(&kind);
+        let mut effects = self.learn(kind, read, age);
+        for function in iteration::functions(kind) {
+            effects.extend(function.tell(self, age));
+        }
+        effects
+    }
+
+    /// Takes in readings, but for those that are older than the last.
+    fn learn(&mut self, kind: LoopKind, (readings, at): Read<'_>, age: Age) -> Vec<Effect> {
+        if at.is_some_and(|at| at < self.read_at) {
+            return Vec::new();
+        }
+        self.read_at = at.unwrap_or(self.read_at);
+        self.stirred |= !readings.is_empty();
         let mut effects = Vec::new();
         for function in iteration::functions(kind) {
-            effects.extend(
-                readings
-                    .iter()
-                    .flat_map(|reading| function.learn(self, reading, age)),
-            );
-            effects.extend(function.tell(self, age));
+            let learned = readings
+                .iter()
+                .flat_map(|reading| function.learn(self, reading, age));
+            effects.extend(learned);
         }
         effects
     }
@@ -249,13 +419,19 @@ impl ChannelState {
     }
 
     fn stream_news(&mut self, topic: Topic, news: StreamNews) -> Vec<Effect> {
+        let settled = !matches!(news, StreamNews::Event { .. });
         let (tabs, message) = match news {
-            StreamNews::Accepted => (
-                self.topics.accepted(topic),
-                ServerMessage::ack_topic("subscribe", topic),
-            ),
+            StreamNews::Accepted => {
+                if let Some(stream) = self.streams.get_mut(&topic) {
+                    stream.accepted = true;
+                }
+                let tabs = self.topics.accepted(topic);
+                (tabs, ServerMessage::ack_topic("subscribe", topic))
+            }
             StreamNews::Refused(code) => {
-                self.stream_sessions.remove(&topic);
+                if self.streams.remove(&topic).is_some() {
+                    self.refused.insert(topic);
+                }
                 let text = format!("`subscribe`: no events of `{topic}` for you");
                 (self.topics.refused(topic), ServerMessage::error(code, &text))
             }
@@ -267,6 +443,7 @@ impl ChannelState {
                 )
             }
         };
+        self.stirred |= settled;
         if tabs.is_empty() {
             Vec::new()
         } else {
@@ -277,7 +454,7 @@ impl ChannelState {
     /// A tab wants session notifications of this kind, and the current state.
     pub(crate) fn pull_sessions(&mut self, tab: TabId, kind: SessionsKind) {
         if let Some(tab) = self.tabs.get_mut(&tab) {
-            tab.wants.insert(kind);
+            self.stirred |= tab.wants.insert(kind);
             tab.owed.insert(kind);
         }
     }
@@ -289,9 +466,25 @@ impl ChannelState {
         }
     }
 
-    /// Whether any tab wants session notifications of this kind.
+    /// Whether any tab of the user wants session notifications of this kind.
     pub(crate) fn wants_sessions(&self, kind: SessionsKind) -> bool {
-        self.tabs.values().any(|tab| tab.wants.contains(&kind))
+        self.others.sessions.contains(&kind) || self.tabs.values().any(|tab| tab.wants.contains(&kind))
+    }
+
+    /// The projects that tabs of other instances follow.
+    pub(crate) fn projects_of_others(&self) -> &BTreeSet<u64> {
+        &self.others.projects
+    }
+
+    /// A tab follows these projects.
+    pub(crate) fn follow(&mut self, projects: BTreeSet<u64>, age: Age) {
+        self.activations.follow(projects, age);
+        self.stirred = true;
+    }
+
+    /// A tab asked for the server's version.
+    pub(crate) fn ask_version(&mut self) {
+        self.stirred |= !std::mem::replace(&mut self.version_asked, true);
     }
 
     /// Compares a reading with the last one: a change is told to every tab that wants its kind, no change only to
@@ -367,12 +560,10 @@ impl ChannelState {
         if !self.topics.contains(topic) && self.topics.len() >= self.terms.subscriptions {
             return None;
         }
-        let session = self.tabs.get(&tab)?.session.clone();
-        Some(match self.topics.subscribe(tab, topic, last_event.clone()) {
-            Subscribed::Opens => {
-                self.stream_sessions.insert(topic, session.clone());
-                vec![Effect::OpenStream(topic, session, last_event)]
-            }
+        self.stirred = true;
+        // Who leads asks GitLab for it anew, whatever it said to others.
+        self.refused.remove(&topic);
+        Some(match self.topics.subscribe(tab, topic, last_event) {
             Subscribed::Waits => Vec::new(),
             Subscribed::Shares => vec![Effect::Send(
                 vec![tab],
@@ -383,13 +574,14 @@ impl ChannelState {
 
     /// A tab lets go of a topic. `None` if it did not hold it.
     pub(crate) fn unsubscribe(&mut self, tab: TabId, topic: Topic) -> Option<Vec<Effect>> {
-        let was_last = self.topics.unsubscribe(tab, topic)?;
-        let mut effects = vec![Effect::Send(
+        if !self.topics.unsubscribe(tab, topic) {
+            return None;
+        }
+        self.stirred = true;
+        Some(vec![Effect::Send(
             vec![tab],
             ServerMessage::ack_topic("unsubscribe", topic),
-        )];
-        effects.extend(self.close_streams(if was_last { vec![topic] } else { Vec::new() }));
-        Some(effects)
+        )])
     }
 
     /// What a tab missed that last saw notification `seq` of the life `epoch`; `None` if that is no longer known. The

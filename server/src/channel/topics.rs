@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use polytab_protocol::{id::TabId, topic::Topic};
 
+use crate::coordinator::Hold;
+
 /// Event ids remembered per topic, to know an event again that GitLab replays after a cut.
 const REMEMBERED: usize = 128;
 
@@ -24,9 +26,7 @@ struct Held {
 /// What a subscription needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subscribed {
-    /// A stream upstream; the tab is told when GitLab accepted it.
-    Opens,
-    /// Nothing: it waits with others for GitLab's word.
+    /// To wait for GitLab's word; the tab is told when it accepted the stream.
     Waits,
     /// Nothing: the stream is there.
     Shares,
@@ -43,49 +43,59 @@ impl Topics {
         self.held.contains_key(&topic)
     }
 
-    /// All of them, with the last event that came of each.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Topic, Option<String>)> {
-        self.held
-            .iter()
-            .map(|(topic, held)| (*topic, held.last_event.clone()))
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Topic> {
+        self.held.keys().copied()
+    }
+
+    /// All of them, with how far each is.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = (Topic, Hold)> {
+        self.held.iter().map(|(topic, held)| {
+            let hold = Hold {
+                waits: !held.accepted,
+                last_event: held.last_event.clone(),
+            };
+            (*topic, hold)
+        })
+    }
+
+    /// A tab that holds the topic.
+    pub(crate) fn holder(&self, topic: Topic) -> Option<TabId> {
+        self.held.get(&topic)?.holders.first().copied()
     }
 
     /// A tab wants the topic, from after event `last_event` on if it is the first to want it.
     pub(crate) fn subscribe(&mut self, tab: TabId, topic: Topic, last_event: Option<String>) -> Subscribed {
-        let is_new = !self.held.contains_key(&topic);
         let held = self.held.entry(topic).or_insert_with(|| Held {
             last_event,
             ..Held::default()
         });
         held.holders.insert(tab);
-        match (is_new, held.accepted) {
-            (true, _) => Subscribed::Opens,
-            (false, false) => Subscribed::Waits,
-            (false, true) => Subscribed::Shares,
+        if held.accepted {
+            Subscribed::Shares
+        } else {
+            Subscribed::Waits
         }
     }
 
-    /// A tab wants it no longer. `None` if it did not hold it; else whether it was the last.
-    pub(crate) fn unsubscribe(&mut self, tab: TabId, topic: Topic) -> Option<bool> {
-        let held = self
-            .held
-            .get_mut(&topic)
-            .filter(|held| held.holders.contains(&tab))?;
-        held.holders.remove(&tab);
-        let was_last = held.holders.is_empty();
-        if was_last {
+    /// A tab wants it no longer. Gives whether it held it; the last one takes it along.
+    pub(crate) fn unsubscribe(&mut self, tab: TabId, topic: Topic) -> bool {
+        let Some(held) = self.held.get_mut(&topic) else {
+            return false;
+        };
+        let held_it = held.holders.remove(&tab);
+        if held.holders.is_empty() {
             self.held.remove(&topic);
         }
-        Some(was_last)
+        held_it
     }
 
-    /// A tab is gone; gives the topics that nobody holds any more.
-    pub(crate) fn leave(&mut self, tab: TabId) -> Vec<Topic> {
-        let topics: Vec<_> = self.held.keys().copied().collect();
-        topics
-            .into_iter()
-            .filter(|topic| self.unsubscribe(tab, *topic) == Some(true))
-            .collect()
+    /// A tab is gone.
+    pub(crate) fn leave(&mut self, tab: TabId) {
+        self.held.retain(|_, held| {
+            held.holders.remove(&tab);
+            !held.holders.is_empty()
+        });
     }
 
     /// GitLab accepted the stream; gives the tabs that waited for it. After a cut nobody waits.
@@ -141,13 +151,14 @@ mod tests {
     fn one_stream_serves_all_tabs_until_the_last_lets_go() {
         let mut topics = Topics::default();
 
-        assert_eq!(topics.subscribe(A, topic(), None), Subscribed::Opens);
+        assert_eq!(topics.subscribe(A, topic(), None), Subscribed::Waits);
         assert_eq!(topics.subscribe(B, topic(), None), Subscribed::Waits);
         assert_eq!(topics.accepted(topic()), [A, B]);
         assert_eq!(topics.subscribe(A, topic(), None), Subscribed::Shares);
-        assert_eq!(topics.unsubscribe(A, topic()), Some(false));
-        assert_eq!(topics.unsubscribe(A, topic()), None);
-        assert_eq!(topics.leave(B), [topic()]);
+        assert!(topics.unsubscribe(A, topic()));
+        assert!(!topics.unsubscribe(A, topic()));
+        assert_eq!(topics.len(), 1);
+        topics.leave(B);
         assert_eq!(topics.len(), 0);
     }
 
@@ -159,9 +170,10 @@ mod tests {
         assert_eq!(topics.event(topic(), "e-1"), [A]);
         assert_eq!(topics.event(topic(), "e-1"), []);
         assert_eq!(topics.event(topic(), ""), [A]);
-        assert_eq!(
-            topics.iter().collect::<Vec<_>>(),
-            [(topic(), Some("e-1".to_owned()))]
-        );
+        let hold = Hold {
+            waits: true,
+            last_event: Some("e-1".to_owned()),
+        };
+        assert_eq!(topics.holds().collect::<Vec<_>>(), [(topic(), hold)]);
     }
 }

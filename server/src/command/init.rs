@@ -26,7 +26,7 @@ impl Command for Init {
         if !truthy(&from.data["requestServerVersion"]) {
             return Ok(Vec::new());
         }
-        state.version_asked = true;
+        state.ask_version();
         let data = match &state.terms.version {
             Some(version) => {
                 let text = format!("the version is sent every {}", words(state.terms.long_loop));

@@ -39,7 +39,7 @@ impl Command for PullActivation {
                 limit,
             });
         }
-        state.activations.follow(ids, from.age);
+        state.follow(ids, from.age);
         state.owe_activation(from.tab);
         Ok(Vec::new())
     }

@@ -9,11 +9,10 @@ use axum::{
 };
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, StatusCode, header};
-use polytab_protocol::id::LoginSessionId;
 use serde::Deserialize;
 
 use super::handshake::credential;
-use crate::{auth::Credential, host::Host};
+use crate::{auth::Credential, channel::event::Event, host::Host};
 
 /// Cookie that binds a sign-in to the browser that began it.
 const STATE_COOKIE: &str = "polytab_sign_in";
@@ -73,7 +72,7 @@ pub(super) async fn callback(
     }
     match host.auth.finish_sign_in(&callback.state, &callback.code).await {
         Ok(session) => {
-            let cookie = cookie(&host, &host.config.session_cookie, &session.0);
+            let cookie = cookie(&host, &host.config.session_cookie, &session);
             (
                 [(header::SET_COOKIE, cookie)],
                 Redirect::to(host.config.public_url.as_str()),
@@ -93,14 +92,11 @@ pub(super) async fn callback(
 
 pub(super) async fn logout(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
     let ended = match credential(&host, &headers) {
-        Credential::Cookie(value) => {
-            let id = LoginSessionId(value);
-            host.auth.end(&id).map(|session| (id, session))
-        }
+        Credential::Cookie(value) => host.auth.sign_out(&value).await,
         Credential::Bearer(_) | Credential::None => None,
     };
     if let Some((id, session)) = &ended {
-        host.hub.session_over(&session.user, id.clone()).await;
+        host.hub.tell(&session.user, Event::SessionOver(id.clone())).await;
     }
     let there = host
         .auth
@@ -123,7 +119,7 @@ pub(super) async fn backchannel_logout(
         }
     };
     for (user, session) in ended {
-        host.hub.session_over(&user, session).await;
+        host.hub.tell(&user, Event::SessionOver(session)).await;
     }
     ([(header::CACHE_CONTROL, "no-store")], StatusCode::OK).into_response()
 }

@@ -11,7 +11,8 @@ pub(super) struct Activation;
 
 impl LoopFunction for Activation {
     fn question(&self, state: &mut ChannelState) -> Option<Question> {
-        let projects = state.activations.begin_turn();
+        let mut projects = state.activations.begin_turn();
+        projects.extend(state.projects_of_others());
         (!projects.is_empty()).then_some(Question::Activation(projects))
     }
 
@@ -19,6 +20,7 @@ impl LoopFunction for Activation {
         let Reading::Activation(learned) = reading else {
             return Vec::new();
         };
+        state.activations.adopt(learned.keys().copied(), age);
         let patience = state.terms.activation_patience;
         let changed = state.activations.learn(learned, age, patience);
         state.tell_activation(changed, age)

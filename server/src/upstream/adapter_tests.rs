@@ -52,13 +52,14 @@ async fn host(server: &MockServer) -> Arc<Host> {
 }
 
 /// A login session whose access token lives so many seconds.
-fn session(host: &Host, expires_in: i64) -> LoginSessionId {
+async fn session(host: &Host, expires_in: i64) -> LoginSessionId {
     let grant = json!({ "access_token": TOKEN, "expires_in": expires_in, "refresh_token": "r1" });
-    host.auth.begin(
+    let begun = host.auth.begin(
         serde_json::from_value(grant).unwrap(),
         polytab_protocol::id::UserId("ada".into()),
         None,
-    )
+    );
+    begun.await.0
 }
 
 async fn sessions(host: &Host) -> Option<polytab_protocol::sessions::SessionsReading> {
@@ -150,7 +151,7 @@ async fn told(host: &Arc<Host>, count: usize) -> Vec<String> {
     let topic: Topic = "/project/42/push".parse().unwrap();
     let wanted = Wanted {
         topic,
-        session: session(host, 300),
+        session: session(host, 300).await,
         last_event: Some("e-1".into()),
     };
     let (sender, mut news) = mpsc::channel(8);
@@ -249,7 +250,7 @@ async fn a_token_is_refreshed_once_however_many_ask() {
         .expect(1)
         .mount(&server)
         .await;
-    let id = session(&host, 5);
+    let id = session(&host, 5).await;
 
     let all = tokio::join!(host.auth.check(&id), host.auth.check(&id), host.auth.check(&id));
 
@@ -286,7 +287,7 @@ async fn only_a_refused_grant_ends_a_login_session() {
             .expect(1)
             .mount(&server)
             .await;
-        let id = session(&host, expires_in);
+        let id = session(&host, expires_in).await;
 
         assert_eq!(host.auth.check(&id).await, validity);
     }

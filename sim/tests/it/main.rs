@@ -5,6 +5,7 @@
 
 mod command_line;
 mod foreign;
+mod instances;
 mod load;
 mod mock_service;
 mod process;

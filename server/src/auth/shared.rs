@@ -1,0 +1,179 @@
+//! Login sessions of several instances: begun at one, used at any, refreshed once, ended everywhere.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use polytab_protocol::id::{LoginSessionId, UserId};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Auth,
+    sessions::{LoginSession, Stored},
+    vault::{Found, Seal, note_over},
+};
+use crate::{
+    channel::event::Validity,
+    coordinator::{Lost, Record},
+};
+
+/// What a login session is kept as.
+pub(super) const SESSION: &str = "session";
+/// Between two looks whether another instance has refreshed a token: Keycloak takes some ten milliseconds.
+const REFRESH_POLL: Duration = Duration::from_millis(100);
+
+impl Auth {
+    /// The login session that a cookie names, wherever it was begun; `None` if there is none.
+    pub(super) async fn recall(&self, cookie: &str) -> Result<Option<LoginSessionId>, Lost> {
+        let seal = Seal::of(SESSION, cookie);
+        let id = seal.session();
+        let now = self.seams.clock.wall();
+        let own = self.sessions.get(&id, now);
+        if !self.coordinator.is_shared() {
+            return Ok(own.map(|_| id));
+        }
+        match self.reach.note(seal.find::<Stored>(&*self.coordinator).await) {
+            Ok(Found::Kept(stored)) => {
+                if let Some(own) = own {
+                    own.adopt(stored.tokens);
+                } else {
+                    let session = LoginSession::restored(stored, seal);
+                    session.kept.store(self.reach.finds(), Ordering::Release);
+                    self.sessions.put(id.clone(), session, now);
+                }
+                Ok(Some(id))
+            }
+            Ok(Found::Over) => {
+                self.forget(&id);
+                Ok(None)
+            }
+            // A coordinator that was started anew has lost everything.
+            Ok(Found::Nothing) => Ok(own.map(|_| id)),
+            Err(_) if own.is_some() => Ok(Some(id)),
+            Err(lost) => Err(lost),
+        }
+    }
+
+    /// Keeps a login session for the other instances, once per find of the coordinator.
+    pub(super) async fn share(&self, session: &LoginSession) {
+        let Some(seal) = session.seal.as_ref().filter(|_| self.coordinator.is_shared()) else {
+            return;
+        };
+        let finds = self.reach.finds();
+        if session.kept.load(Ordering::Acquire) == finds {
+            return;
+        }
+        let life = self.config.login_session_life.0;
+        let kept = seal.keep(&*self.coordinator, &session.stored(), life).await;
+        if self.reach.note(kept).is_ok() {
+            session.kept.store(finds, Ordering::Release);
+        }
+    }
+
+    /// Refreshes the tokens of a login session, unless another instance does: a refresh token may be good for one use.
+    pub(super) async fn refresh_once(&self, session: &Arc<LoginSession>) -> Validity {
+        let Some(seal) = session.seal.as_ref().filter(|_| self.coordinator.is_shared()) else {
+            return self.refresh(session).await;
+        };
+        let patience = self.config.upstream_timeout.0;
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.reach.note(self.coordinator.lock(&seal.name, patience).await) {
+                Ok(true) => break,
+                Ok(false) if Instant::now() < deadline => {}
+                Ok(false) => return Validity::Unknown,
+                Err(_) => return self.refresh_unsure(session).await,
+            }
+            sleep(REFRESH_POLL).await;
+        }
+        let validity = match self.reach.note(seal.find::<Stored>(&*self.coordinator).await) {
+            Ok(Found::Over) => Validity::Over,
+            Ok(Found::Kept(stored)) => {
+                session.adopt(stored.tokens);
+                if session.expires_within(self.config.token_leeway.0, self.seams.clock.wall()) {
+                    self.refresh_unsure(session).await
+                } else {
+                    Validity::Valid
+                }
+            }
+            Ok(Found::Nothing) | Err(_) => self.refresh_unsure(session).await,
+        };
+        if validity == Validity::Valid {
+            session.kept.store(0, Ordering::Release);
+            self.share(session).await;
+        }
+        // It ends by itself if this does not arrive.
+        self.reach.note(self.coordinator.unlock(&seal.name).await).ok();
+        validity
+    }
+
+    /// Refreshes; while the other instances cannot be heard, a refusal may only mean that one of them was first.
+    async fn refresh_unsure(&self, session: &Arc<LoginSession>) -> Validity {
+        let before = self.reach.is_settled(self.config.lease.0);
+        match self.refresh(session).await {
+            Validity::Over if !(before && self.reach.is_settled(self.config.lease.0)) => Validity::Unknown,
+            validity => validity,
+        }
+    }
+
+    /// Ends what a cookie names; gives whose it was.
+    pub(crate) async fn sign_out(&self, cookie: &str) -> Option<(LoginSessionId, Arc<LoginSession>)> {
+        let id = self.recall(cookie).await.ok()??;
+        let session = self.forget(&id)?;
+        self.end_elsewhere(&session.user, &id).await;
+        Some((id, session))
+    }
+
+    /// Tells the other instances that a login session is over.
+    pub(super) async fn end_elsewhere(&self, user: &UserId, id: &LoginSessionId) {
+        if !self.coordinator.is_shared() {
+            return;
+        }
+        let life = self.config.login_session_life.0;
+        let noted = note_over(&*self.coordinator, &id.0, life).await;
+        let posted = self
+            .coordinator
+            .post(user, &Record::SessionOver(id.clone()))
+            .await;
+        if self.reach.note(noted.and(posted)).is_err() {
+            tracing::warn!(
+                "other instances learn only from the identity provider that a login session is over"
+            );
+        }
+    }
+
+    /// Tells the other instances what the identity provider ended.
+    pub(super) async fn log_out_elsewhere(&self, sub: Option<&str>, sid: Option<&str>) {
+        let Some(user) = sub.filter(|_| self.coordinator.is_shared()) else {
+            return;
+        };
+        let record = Record::LoggedOut {
+            sub: Some(user.to_owned()),
+            sid: sid.map(str::to_owned),
+        };
+        self.reach
+            .note(self.coordinator.post(&UserId(user.to_owned()), &record).await)
+            .ok();
+    }
+
+    /// Ends a login session here; gives whose it was.
+    pub(crate) fn forget(&self, id: &LoginSessionId) -> Option<Arc<LoginSession>> {
+        let session = self.sessions.remove(id)?;
+        session.end();
+        Some(session)
+    }
+
+    /// Ends here what the identity provider calls `sid`, or all of the user `sub`. Gives who and which.
+    pub(crate) fn forget_matching(
+        &self,
+        sub: Option<&str>,
+        sid: Option<&str>,
+    ) -> Vec<(UserId, LoginSessionId)> {
+        let ended = self.sessions.matching(sub, sid);
+        ended
+            .into_iter()
+            .filter_map(|id| Some((self.forget(&id)?.user.clone(), id)))
+            .collect()
+    }
+}

@@ -1,0 +1,395 @@
+//! Three instances of the reference server with a real Redis, behind a real proxy, beside our mocks.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::process::Process;
+
+/// What takes longer than this will not happen.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Between two looks at a fact that is waited for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What stands before the instances. None of them keeps a user's tabs together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proxy {
+    Nginx,
+    Haproxy,
+}
+
+/// The server's times.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) start_delay: &'static str,
+    pub(super) short_loop: &'static str,
+    pub(super) lease: &'static str,
+}
+
+impl Pace {
+    /// Five times as fast as usual.
+    pub(super) const FAST: Self = Self {
+        start_delay: "600ms",
+        short_loop: "1s",
+        lease: "2400ms",
+    };
+    /// As usual (PROTOCOL A5).
+    pub(super) const USUAL: Self = Self {
+        start_delay: "3s",
+        short_loop: "5s",
+        lease: "12s",
+    };
+}
+
+/// All of it; ends with the test.
+pub(super) struct Cluster {
+    pub(super) folder: TempDir,
+    redis: Process,
+    redis_port: u16,
+    instances: Vec<Process>,
+    ports: [u16; 3],
+    proxy_port: u16,
+    _proxy: Process,
+    _mocks: Process,
+    control: String,
+}
+
+/// Whether the programs are here; a pipeline says that they must be.
+pub(super) fn is_possible() -> bool {
+    let missing: Vec<_> = ["redis-server", "nginx", "haproxy"]
+        .into_iter()
+        .filter(|name| find(name).is_none())
+        .collect();
+    assert!(
+        missing.is_empty() || std::env::var_os("POLYTAB_TEST_NO_SKIP").is_none(),
+        "not installed: {missing:?}"
+    );
+    missing.is_empty()
+}
+
+/// Debian has servers where the path of a user does not lead.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+fn program(name: &str) -> Command {
+    Command::new(find(name).expect("it was looked for before"))
+}
+
+/// Ports that are free now; all are held until the last is known.
+fn free<const N: usize>() -> [u16; N] {
+    let held =
+        [0; N].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("the loopback has free ports"));
+    held.map(|listener| listener.local_addr().expect("it is bound").port())
+}
+
+fn start(command: &mut Command, log: &Path) -> Process {
+    let log = fs::File::create(log).expect("the test's folder can be written");
+    command.stderr(log);
+    Process(command.spawn().expect("it is installed"))
+}
+
+impl Cluster {
+    pub(super) fn start(proxy: Proxy, pace: Pace) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let [redis_port, proxy_port, a, b, c] = free();
+        let ports = [a, b, c];
+        let public = format!("http://127.0.0.1:{proxy_port}");
+        let redis = start_redis(folder.path(), redis_port);
+        let (mocks, line) = start_mocks(folder.path(), &public);
+        let told = |key: &str| line[key].as_str().map(str::to_owned);
+        let mut cluster = Self {
+            redis,
+            redis_port,
+            instances: Vec::new(),
+            ports,
+            proxy_port,
+            _proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
+            _mocks: mocks,
+            control: told("control").expect("the line names the control API"),
+            folder,
+        };
+        for (nth, port) in ports.into_iter().enumerate() {
+            let mut command = polytab();
+            command.args(["serve", "--no-mocks", "--port", &port.to_string()]);
+            for (key, value) in [
+                ("public_url", public.clone()),
+                ("oidc_issuer", told("issuer").expect("the line names the issuer")),
+                (
+                    "oidc_client_secret",
+                    told("client_secret").expect("the line has the secret"),
+                ),
+                (
+                    "backend_url",
+                    told("backend").expect("the line names the backend") + "/api",
+                ),
+                ("gitlab_url", told("gitlab").expect("the line names GitLab")),
+                ("redis_url", format!("redis://127.0.0.1:{redis_port}")),
+                ("start_delay", pace.start_delay.to_owned()),
+                ("short_loop", pace.short_loop.to_owned()),
+                ("lease", pace.lease.to_owned()),
+            ] {
+                command.args(["--set", &format!("{key}={value}")]);
+            }
+            let log = cluster.folder.path().join(format!("instance-{nth}.log"));
+            cluster.instances.push(start(command.stdout(Stdio::null()), &log));
+        }
+        for nth in 0..3 {
+            wait_for("an instance is ready", || {
+                cluster.get(nth, "/readyz") == "ready\n"
+            });
+        }
+        wait_for("the proxy passes on", || get(proxy_port, "/readyz") == "ready\n");
+        cluster
+    }
+
+    /// Begins a load of this profile through the proxy.
+    pub(super) fn load(&self, profile: &str) -> Process {
+        fs::write(self.folder.path().join("my.load.yaml"), profile).expect("the folder can be written");
+        let mut command = polytab();
+        command
+            .current_dir(self.folder.path())
+            .args([
+                "load",
+                "my.load.yaml",
+                "--sign-in",
+                "code",
+                "--login",
+                "/auth/login",
+            ])
+            .args([
+                "--url",
+                &format!("ws://127.0.0.1:{}/ui-server/ws", self.proxy_port),
+            ])
+            .args(["--control", &self.control, "--out", "result.json"]);
+        let said = fs::File::create(self.folder.path().join("load.out")).expect("the folder can be written");
+        start(command.stdout(said), &self.folder.path().join("load.err"))
+    }
+
+    /// Waits for the end of a load, and gives its exit code and what it said.
+    pub(super) fn end(&self, mut load: Process) -> (Option<i32>, String) {
+        let code = load.0.wait().expect("it was started").code();
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        (code, read("load.out") + &read("load.err"))
+    }
+
+    /// Waits until so many tabs are open, over all instances that answer.
+    pub(super) fn wait_for_tabs(&self, tabs: u64) {
+        wait_for(&format!("{tabs} tabs are open"), || {
+            self.sum("polytab_tabs") == tabs
+        });
+    }
+
+    /// A metric of one instance, over all its labels that hold `label`; 0 of one that does not answer.
+    pub(super) fn metric(&self, nth: usize, name: &str, label: &str) -> u64 {
+        let text = self.get(nth, "/metrics");
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let is_it = series == name || series.starts_with(&format!("{name}{{"));
+            (is_it && series.contains(label)).then(|| value.parse::<u64>().ok())?
+        });
+        values.sum()
+    }
+
+    /// A metric over all instances.
+    pub(super) fn sum(&self, name: &str) -> u64 {
+        (0..3).map(|nth| self.metric(nth, name, "")).sum()
+    }
+
+    pub(super) fn get(&self, nth: usize, path: &str) -> String {
+        get(self.ports[nth], path)
+    }
+
+    /// Sends a signal to an instance.
+    pub(super) fn signal(&self, nth: usize, signal: Signal) {
+        send(&self.instances[nth], signal);
+    }
+
+    /// Sends a signal to Redis.
+    pub(super) fn signal_redis(&self, signal: Signal) {
+        send(&self.redis, signal);
+    }
+
+    /// Ends Redis, with all that it holds.
+    pub(super) fn end_redis(&mut self) {
+        self.redis.0.kill().expect("it runs");
+        self.redis.0.wait().expect("it was started");
+    }
+
+    /// Starts Redis anew, empty.
+    pub(super) fn start_redis(&mut self) {
+        self.redis = start_redis(self.folder.path(), self.redis_port);
+    }
+
+    /// All that Redis holds, as it would be written to its disk.
+    pub(super) fn dump_of_redis(&self) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.redis_port)).expect("it listens");
+        stream.write_all(b"SAVE\r\n").expect("it reads");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("it answers");
+        assert_eq!(&answer, b"+OK\r\n");
+        fs::read(self.folder.path().join("dump.rdb")).expect("it was written")
+    }
+
+    /// Orders something of the mocks.
+    pub(super) fn order(&self, method: &str, path: &str, body: &Value) -> String {
+        let address = self.control.trim_start_matches("http://").trim_end_matches('/');
+        let body = body.to_string();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        exchange(address, &request).expect("the control API answers")
+    }
+}
+
+fn send(process: &Process, signal: Signal) {
+    kill_process(Pid::from_child(&process.0), signal).expect("it runs");
+}
+
+/// Waits until something is so.
+pub(super) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn polytab() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
+    command.env_clear().env("RUST_LOG", "info");
+    command
+}
+
+fn start_redis(folder: &Path, port: u16) -> Process {
+    let mut command = program("redis-server");
+    command
+        .current_dir(folder)
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--save", "", "--appendonly", "no"])
+        .stdout(Stdio::null());
+    start(&mut command, &folder.join("redis.log"))
+}
+
+fn start_mocks(folder: &Path, public: &str) -> (Process, Value) {
+    let mut command = polytab();
+    command
+        .args(["mock", "--message-format", "json"])
+        .args([
+            "--keycloak-port",
+            "0",
+            "--backend-port",
+            "0",
+            "--gitlab-port",
+            "0",
+        ])
+        .args(["--control-port", "0", "--gateway-port", "0"])
+        .args(["--redirect-uri", &format!("{public}/*")])
+        .args([
+            "--backchannel-logout-url",
+            &format!("{public}/auth/backchannel-logout"),
+        ])
+        .stdout(Stdio::piped());
+    let mut mocks = start(&mut command, &folder.join("mocks.log"));
+    let mut line = String::new();
+    let output = mocks.0.stdout.take().expect("it was asked for");
+    BufReader::new(output)
+        .read_line(&mut line)
+        .expect("the mocks say when they are ready");
+    let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    (mocks, line)
+}
+
+/// The configuration that is shipped, with the test's ports, and without what keeps a user's tabs together.
+fn start_proxy(folder: &Path, proxy: Proxy, port: u16, instances: [u16; 3]) -> Process {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let (name, file, sticky, round_robin) = match proxy {
+        Proxy::Nginx => ("nginx", "nginx/nginx.conf", "    hash $who consistent;\n", ""),
+        Proxy::Haproxy => (
+            "haproxy",
+            "haproxy/haproxy.cfg",
+            "  balance hash var(txn.who)\n  hash-type consistent sdbm avalanche\n",
+            "  balance roundrobin\n",
+        ),
+    };
+    let shipped = fs::read_to_string(deploy.join(file)).expect("it is shipped");
+    assert!(shipped.contains(sticky), "{file} keeps a user's tabs together");
+    let mut content = shipped.replace(sticky, round_robin);
+    for (shipped, own) in [8080, 8081, 8082, 8083]
+        .into_iter()
+        .zip([&[port], &instances[..]].concat())
+    {
+        content = content.replace(&format!("127.0.0.1:{shipped}"), &format!("127.0.0.1:{own}"));
+    }
+    let path = folder.join(name);
+    fs::write(&path, content).expect("the folder can be written");
+    let mut command = program(name);
+    match proxy {
+        Proxy::Nginx => {
+            let own = format!(
+                "daemon off; error_log stderr; pid {};",
+                folder.join("nginx.pid").display()
+            );
+            command
+                .arg("-p")
+                .arg(folder)
+                .arg("-c")
+                .arg(path)
+                .arg("-g")
+                .arg(own);
+        }
+        Proxy::Haproxy => {
+            command.arg("-f").arg(path);
+        }
+    }
+    start(command.stdout(Stdio::null()), &folder.join("proxy.log"))
+}
+
+/// The body of an answer; nothing where nobody answers.
+fn get(port: u16, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    exchange(&format!("127.0.0.1:{port}"), &request).unwrap_or_default()
+}
+
+fn exchange(address: &str, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(body.to_owned())
+}
+
+impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "the logs go with the test")]
+    fn drop(&mut self) {
+        // A process that is stopped ends like any other, but what failed is told by its logs.
+        if std::thread::panicking() {
+            for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+                if entry.path().extension().is_some_and(|kind| kind == "log") {
+                    let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                    let last: Vec<_> = text.lines().rev().take(15).collect();
+                    eprintln!("== {}", entry.path().display());
+                    last.iter().rev().for_each(|line| eprintln!("{line}"));
+                }
+            }
+        }
+    }
+}

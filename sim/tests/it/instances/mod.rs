@@ -1,0 +1,270 @@
+//! Several instances of the reference server, a real Redis, and a real proxy that scatters the tabs of each user.
+//!
+//! `polytab load` drives them and counts what the tabs heard. The tests go five times as fast as the server usually
+//! does; `cargo test -p polytab --test it -- --ignored instances` runs them at the usual pace and size.
+
+mod cluster;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::Instant;
+
+use self::cluster::{Cluster, Pace, Proxy, is_possible, wait_for};
+
+/// How many come, and for how long.
+#[derive(Clone, Copy)]
+struct Size {
+    pace: Pace,
+    users: u64,
+    tabs: u64,
+    /// One turn of the short loop, in seconds.
+    turn: u64,
+}
+
+const SMALL: Size = Size {
+    pace: Pace::FAST,
+    users: 20,
+    tabs: 4,
+    turn: 1,
+};
+/// As the issue of a rollout asks for it.
+const FULL: Size = Size {
+    pace: Pace::USUAL,
+    users: 200,
+    tabs: 4,
+    turn: 5,
+};
+
+impl Size {
+    fn all(self) -> u64 {
+        self.users * self.tabs
+    }
+
+    /// A profile that goes on for so many turns after all have come. What a busy machine does to the generator's own
+    /// times decides nothing.
+    fn profile(self, turns: u64, notification: u64, thresholds: &[&str]) -> String {
+        let Self {
+            users, tabs, turn, ..
+        } = self;
+        format!(
+            "users: {users}\ntabs_per_user: {{{tabs}: 100%}}\n\
+             client: {{reconnect_after: 500ms}}\n\
+             phases:\n  - {{name: arrive, for: {}s}}\n  - {{name: steady, for: {}s}}\n\
+             changes: every {}s\n\
+             limits: {{turn: {turn}s, start_delay: {}, notification: {notification}s, settling: {}s, lag: 1h}}\n\
+             thresholds: [{}]\n",
+            turn * 3,
+            turn * turns,
+            turn * 3,
+            self.pace.start_delay,
+            turn * 4,
+            thresholds.join(", ")
+        )
+    }
+}
+
+/// What no trouble may cause.
+const NEVER: [&str; 3] = ["cross_user == 0", "doubled == 0", "out_of_order == 0"];
+
+fn hears_all_of_it_once() -> Vec<&'static str> {
+    [&NEVER[..], &["missed == 0", "fanout.count >= 1"]].concat()
+}
+
+#[track_caller]
+#[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
+fn held(cluster: &Cluster, (code, said): (Option<i32>, String)) {
+    assert_eq!(code, Some(0), "{said}");
+    println!("{said}");
+    let dump = cluster.dump_of_redis();
+    let text = String::from_utf8_lossy(&dump);
+    // What every JWT begins with, and the names under which tokens travel.
+    for secret in ["eyJ", "access_token", "refresh_token", "client-secret"] {
+        assert!(!text.contains(secret), "Redis holds `{secret}`");
+    }
+}
+
+/// Users whose tabs are at several instances are asked for once, and hear everything once.
+fn scattered(proxy: Proxy, size: Size) {
+    let cluster = Cluster::start(proxy, size.pace);
+    let thresholds = [
+        hears_all_of_it_once(),
+        vec![
+            "errors == 0",
+            "polls_per_user_and_turn <= 1.05",
+            "polls_per_user_and_turn >= 0.8",
+        ],
+    ];
+    let load = cluster.load(&size.profile(12, size.turn * 4, &thresholds.concat()));
+
+    cluster.wait_for_tabs(size.all());
+    let channels = cluster.sum("polytab_channels");
+    assert!(
+        channels > size.users * 2,
+        "{channels} channels: the tabs are not scattered"
+    );
+    // Each user is led by one instance. Who joined last may not have asked yet.
+    wait_for("each user is led once", || {
+        cluster.sum("polytab_channels_led") == size.users
+    });
+
+    held(&cluster, cluster.end(load));
+}
+
+/// The end of an instance without a word: its users are led by others before 20 s are over, and nobody hears twice.
+fn killed(size: Size) {
+    let cluster = Cluster::start(Proxy::Haproxy, size.pace);
+    // Whatever changes while nobody leads is told within four turns: a lease, a turn, and what a turn takes.
+    let thresholds = [hears_all_of_it_once(), vec!["polls_per_user_and_turn <= 1.05"]].concat();
+    let load = cluster.load(&size.profile(16, size.turn * 4, &thresholds));
+    cluster.wait_for_tabs(size.all());
+    wait_for("it leads some", || {
+        cluster.metric(0, "polytab_channels_led", "") > 0
+    });
+
+    cluster.signal(0, Signal::KILL);
+
+    cluster.wait_for_tabs(size.all());
+    wait_for("the others lead all", || {
+        cluster.sum("polytab_channels_led") == size.users
+    });
+    held(&cluster, cluster.end(load));
+}
+
+/// An instance that is stopped and goes on after others took over: what it learned meanwhile is void.
+fn stopped(size: Size) {
+    let cluster = Cluster::start(Proxy::Haproxy, size.pace);
+    let thresholds = hears_all_of_it_once();
+    // Its own tabs hear of nothing while it is stopped, but of everything later.
+    let load = cluster.load(&size.profile(24, size.turn * 12, &thresholds));
+    cluster.wait_for_tabs(size.all());
+    wait_for("it leads some", || {
+        cluster.metric(0, "polytab_channels_led", "") > 0
+    });
+    // So that it has questions under way whenever it is stopped.
+    let delay =
+        json!({"match": {"route": "backend.sessions"}, "do": {"delay": format!("{}ms", size.turn * 1500)}});
+    cluster.order("POST", "/faults", &delay);
+    let asked = cluster.metric(0, "polytab_turns_total", "begun");
+    let led = cluster.metric(0, "polytab_channels_led", "");
+    wait_for("it asks", || {
+        cluster.metric(0, "polytab_turns_total", "begun") > asked + led
+    });
+    let led_by_others =
+        || cluster.metric(1, "polytab_channels_led", "") + cluster.metric(2, "polytab_channels_led", "");
+
+    cluster.signal(0, Signal::STOP);
+    let stopped = Instant::now();
+    wait_for("the others lead all", || led_by_others() == size.users);
+    wait_for("it was stopped for six turns", || {
+        stopped.elapsed() >= Duration::from_secs(size.turn * 6)
+    });
+    cluster.signal(0, Signal::CONT);
+    cluster.order("POST", "/heal", &json!({}));
+
+    wait_for("what it had asked is refused", || {
+        cluster.metric(0, "polytab_stale_writes_total", "") > 0
+    });
+    wait_for("each user is led once", || {
+        cluster.sum("polytab_channels_led") == size.users
+    });
+    held(&cluster, cluster.end(load));
+}
+
+/// Redis is started anew and has lost everything, and is cut off later: each instance goes on alone, and back.
+fn without_redis(size: Size) {
+    let mut cluster = Cluster::start(Proxy::Nginx, size.pace);
+    let thresholds = [hears_all_of_it_once(), vec!["errors == 0"]].concat();
+    let load = cluster.load(&size.profile(40, size.turn * 5, &thresholds));
+    cluster.wait_for_tabs(size.all());
+    let all = |cluster: &Cluster, is: &str| (0..3).all(|nth| cluster.get(nth, "/readyz").starts_with(is));
+
+    cluster.end_redis();
+    wait_for("all are alone", || all(&cluster, "ready, alone"));
+    cluster.start_redis();
+    wait_for("none is alone", || all(&cluster, "ready\n"));
+    wait_for("each user is led once", || {
+        cluster.sum("polytab_channels_led") == size.users
+    });
+
+    cluster.signal_redis(Signal::STOP);
+    let cut = Instant::now();
+    wait_for("all are alone", || all(&cluster, "ready, alone"));
+    wait_for("it was cut off for twelve turns", || {
+        cut.elapsed() >= Duration::from_secs(size.turn * 12)
+    });
+    assert_eq!(cluster.sum("polytab_tabs"), size.all(), "no tab was lost");
+    cluster.signal_redis(Signal::CONT);
+    wait_for("none is alone", || all(&cluster, "ready\n"));
+    wait_for("each user is led once", || {
+        cluster.sum("polytab_channels_led") == size.users
+    });
+
+    held(&cluster, cluster.end(load));
+}
+
+#[test]
+fn nginx_may_scatter_a_users_tabs() {
+    if is_possible() {
+        scattered(Proxy::Nginx, SMALL);
+    }
+}
+
+#[test]
+fn haproxy_may_scatter_a_users_tabs() {
+    if is_possible() {
+        scattered(Proxy::Haproxy, SMALL);
+    }
+}
+
+#[test]
+fn an_instance_may_be_killed() {
+    if is_possible() {
+        killed(SMALL);
+    }
+}
+
+#[test]
+fn an_instance_may_be_stopped_for_a_while() {
+    if is_possible() {
+        stopped(SMALL);
+    }
+}
+
+#[test]
+fn redis_may_be_started_anew_and_cut_off() {
+    if is_possible() {
+        without_redis(SMALL);
+    }
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_nginx_may_scatter_a_users_tabs() {
+    scattered(Proxy::Nginx, FULL);
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_haproxy_may_scatter_a_users_tabs() {
+    scattered(Proxy::Haproxy, FULL);
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_an_instance_may_be_killed() {
+    killed(FULL);
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_an_instance_may_be_stopped_for_a_while() {
+    stopped(FULL);
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_redis_may_be_started_anew_and_cut_off() {
+    without_redis(FULL);
+}
