@@ -132,15 +132,10 @@ impl Metrics {
         if matches!(before, Rank::Leads(_)) {
             self.led.dec();
         }
-        let rank = match now {
-            Rank::Leads(_) => {
-                self.led.inc();
-                "leads"
-            }
-            Rank::Follows => "follows",
-            Rank::Alone => "alone",
-        };
-        self.ranks.get_or_create(&Ranked { rank }).inc();
+        if matches!(now, Rank::Leads(_)) {
+            self.led.inc();
+        }
+        self.ranks.get_or_create(&Ranked { rank: now.word() }).inc();
     }
 
     pub(crate) fn called(&self, route: &'static str, result: &'static str) {

@@ -249,6 +249,7 @@ impl Actor {
                 let due = |ticks: &Interval| ticks.period().as_millis();
                 let seen = json!({
                     "topics": topics,
+                    "rank": self.state.rank().word(),
                     "age_ms": u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX),
                     "short_loop_ms": u64::try_from(due(&self.short_loop)).unwrap_or(u64::MAX),
                     "long_loop_ms": u64::try_from(due(&self.long_loop)).unwrap_or(u64::MAX),
@@ -276,7 +277,7 @@ impl Actor {
 
     fn note_rank(&mut self) {
         let (before, now) = (self.rank.send_replace(self.state.rank()), self.state.rank());
-        if std::mem::discriminant(&before) != std::mem::discriminant(&now) {
+        if before.word() != now.word() {
             self.host.metrics.ranked(before, now);
             tracing::debug!(?now, "another rank");
         }
@@ -292,7 +293,13 @@ impl Actor {
         let (needs, news) = self.state.claim();
         let (host, life) = (Arc::clone(&self.host), Arc::clone(&self.life));
         self.turns.spawn(async move {
-            let standing = host.reach.note(host.coordinator.claim(&life, &needs, news).await);
+            // Without tabs there is no token to ask with; another instance may have some.
+            let standing = if needs.tabs == 0 {
+                let released = host.coordinator.release(&life).await;
+                host.reach.note(released.map(|()| Standing::idle()))
+            } else {
+                host.reach.note(host.coordinator.claim(&life, &needs, news).await)
+            };
             Event::Stood(standing.unwrap_or_else(|_| Standing::alone()))
         });
     }

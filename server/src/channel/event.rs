@@ -116,6 +116,8 @@ pub(crate) enum Event {
     Stood(Standing),
     /// Another instance needs something else than before.
     NeedsChanged,
+    /// Nobody leads any more.
+    Released,
     /// The leader's questions of a turn are answered.
     Relayed(LoopKind, Vec<Reading>, Stamp),
     /// A login session is over, said the identity provider of itself.

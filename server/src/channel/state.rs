@@ -139,6 +139,7 @@ impl ChannelState {
             Event::Answered(kind, readings, at) => self.answered(kind, (&readings, at), age),
             Event::Stood(standing) => self.stand(standing, age),
             Event::NeedsChanged => self.needs_changed(),
+            Event::Released => vec![Effect::Claim],
             Event::Relayed(kind, readings, at) => self.learn(kind, (&readings, Some(at)), age),
             Event::SessionOver(session) => self.end_session(&session),
             Event::Stream(topic, news) => self.stream_news(topic, news),

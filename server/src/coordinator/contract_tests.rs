@@ -273,6 +273,14 @@ async fn who_releases_leaves_nothing(Instances([a, b, _]): &Instances) {
 
     a.release(&life("a-1")).await.expect("reached");
 
+    let came = letters(&**b).await;
+    assert!(matches!(
+        came.as_slice(),
+        [Letter {
+            record: Record::Released,
+            ..
+        }]
+    ));
     let now = claim(&**b, "b-1", &Needs::default(), false).await;
     assert!(matches!(now.rank, Rank::Leads(_)));
     assert_eq!(now.others, Needs::default());

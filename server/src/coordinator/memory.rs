@@ -159,8 +159,15 @@ impl Memory {
             .is_some_and(|(epoch, ..)| *epoch == life.epoch)
         {
             user.lease = None;
+            state.last += 1;
+            state.deliver(&life.user, Some(&self.instance), &Record::Released);
+            self.place.written.notify_waiters();
         }
-        if user.needs.is_empty() {
+        if state
+            .users
+            .get(&life.user)
+            .is_some_and(|user| user.needs.is_empty())
+        {
             state.users.remove(&life.user);
         }
     }

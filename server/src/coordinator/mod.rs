@@ -109,6 +109,17 @@ pub(crate) enum Rank {
     Alone,
 }
 
+impl Rank {
+    /// Its word in metrics and for people.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Leads(_) => "leads",
+            Self::Follows => "follows",
+            Self::Alone => "alone",
+        }
+    }
+}
+
 /// What a claim gives.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
@@ -120,6 +131,14 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// That of an instance that needs nothing.
+    pub(crate) fn idle() -> Self {
+        Self {
+            rank: Rank::Follows,
+            ..Self::alone()
+        }
+    }
+
     /// That of an instance which cannot reach the others.
     pub(crate) fn alone() -> Self {
         Self {
@@ -139,6 +158,8 @@ pub(crate) enum Record {
     Stream(Topic, StreamNews),
     /// An instance needs something else than before.
     Needs,
+    /// Nobody leads any more.
+    Released,
     /// A login session was ended.
     SessionOver(LoginSessionId),
     /// The identity provider ended what it calls `sid`, or all of the user `sub`.
@@ -203,7 +224,7 @@ pub(crate) trait Coordinator: fmt::Debug + Send + Sync + 'static {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Fate, Lost>>;
 
-    /// Leads no longer, and needs nothing.
+    /// Leads no longer, and needs nothing; the others hear at once that nobody leads.
     fn release<'a>(&'a self, life: &'a Life) -> BoxFuture<'a, Result<(), Lost>>;
 
     /// Tells every instance with tabs of the user, whoever leads.

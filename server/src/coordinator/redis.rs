@@ -246,7 +246,14 @@ impl Coordinator for Redis {
         Box::pin(async move {
             let [lease, needs] = self.keys(&life.user);
             let mut script = RELEASE.key(lease);
-            script.key(needs).arg(&life.epoch);
+            script
+                .key(needs)
+                .arg(&life.epoch)
+                .arg(millis(self.spans.window))
+                .arg(self.spans.letters)
+                .arg(&self.prefix)
+                .arg(&life.user.0)
+                .arg(json(&Record::Released)?);
             let mut commands = self.commands.clone();
             patiently(script.invoke_async(&mut commands)).await
         })

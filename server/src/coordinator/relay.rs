@@ -123,6 +123,7 @@ async fn deliver(host: &Host, Letter { user, at, record }: Letter) {
             }
         }
         Record::Needs => host.hub.tell(&user, Event::NeedsChanged).await,
+        Record::Released => host.hub.tell(&user, Event::Released).await,
         Record::Answered(kind, readings) => {
             let event = Event::Relayed(kind, readings, at);
             host.hub.tell(&user, event).await;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use polytab_server::Config;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,27 +29,32 @@ pub(super) enum Proxy {
     Haproxy,
 }
 
-/// The server's times.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    pub(super) start_delay: &'static str,
-    pub(super) short_loop: &'static str,
-    pub(super) lease: &'static str,
+/// Where the services are that the instances ask.
+struct Services {
+    issuer: String,
+    backend: String,
+    gitlab: String,
 }
 
-impl Pace {
-    /// Five times as fast as usual.
-    pub(super) const FAST: Self = Self {
-        start_delay: "600ms",
-        short_loop: "1s",
-        lease: "2400ms",
-    };
-    /// As usual (PROTOCOL A5).
-    pub(super) const USUAL: Self = Self {
-        start_delay: "3s",
-        short_loop: "5s",
-        lease: "12s",
-    };
+impl Services {
+    /// Those that `polytab run` starts at these ports.
+    fn at([keycloak, backend, gitlab, _]: [u16; 4]) -> Self {
+        Self {
+            issuer: format!("http://127.0.0.1:{keycloak}/auth/realms/Renku"),
+            backend: format!("http://127.0.0.1:{backend}/api"),
+            gitlab: format!("http://127.0.0.1:{gitlab}"),
+        }
+    }
+
+    /// Those that `polytab mock` says it has started.
+    fn told(line: &Value) -> Self {
+        let url = |key: &str| line[key].as_str().expect("the line names all of them").to_owned();
+        Self {
+            issuer: url("issuer"),
+            backend: url("backend") + "/api",
+            gitlab: url("gitlab"),
+        }
+    }
 }
 
 /// All of it; ends with the test.
@@ -60,8 +66,7 @@ pub(super) struct Cluster {
     ports: [u16; 3],
     proxy_port: u16,
     _proxy: Process,
-    _mocks: Process,
-    control: String,
+    mocks: Option<(Process, String)>,
 }
 
 /// Whether the programs are here; a pipeline says that they must be.
@@ -91,7 +96,7 @@ fn program(name: &str) -> Command {
 }
 
 /// Ports that are free now; all are held until the last is known.
-fn free<const N: usize>() -> [u16; N] {
+pub(super) fn free<const N: usize>() -> [u16; N] {
     let held =
         [0; N].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("the loopback has free ports"));
     held.map(|listener| listener.local_addr().expect("it is bound").port())
@@ -104,57 +109,85 @@ fn start(command: &mut Command, log: &Path) -> Process {
 }
 
 impl Cluster {
-    pub(super) fn start(proxy: Proxy, pace: Pace) -> Self {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
-        let [redis_port, proxy_port, a, b, c] = free();
-        let ports = [a, b, c];
-        let public = format!("http://127.0.0.1:{proxy_port}");
-        let redis = start_redis(folder.path(), redis_port);
-        let (mocks, line) = start_mocks(folder.path(), &public);
-        let told = |key: &str| line[key].as_str().map(str::to_owned);
-        let mut cluster = Self {
-            redis,
-            redis_port,
-            instances: Vec::new(),
-            ports,
-            proxy_port,
-            _proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
-            _mocks: mocks,
-            control: told("control").expect("the line names the control API"),
-            folder,
-        };
-        for (nth, port) in ports.into_iter().enumerate() {
-            let mut command = polytab();
-            command.args(["serve", "--no-mocks", "--port", &port.to_string()]);
-            for (key, value) in [
-                ("public_url", public.clone()),
-                ("oidc_issuer", told("issuer").expect("the line names the issuer")),
-                (
-                    "oidc_client_secret",
-                    told("client_secret").expect("the line has the secret"),
-                ),
-                (
-                    "backend_url",
-                    told("backend").expect("the line names the backend") + "/api",
-                ),
-                ("gitlab_url", told("gitlab").expect("the line names GitLab")),
-                ("redis_url", format!("redis://127.0.0.1:{redis_port}")),
-                ("start_delay", pace.start_delay.to_owned()),
-                ("short_loop", pace.short_loop.to_owned()),
-                ("lease", pace.lease.to_owned()),
-            ] {
-                command.args(["--set", &format!("{key}={value}")]);
-            }
-            let log = cluster.folder.path().join(format!("instance-{nth}.log"));
-            cluster.instances.push(start(command.stdout(Stdio::null()), &log));
-        }
+    /// With our mocks, at so many times the usual pace.
+    pub(super) fn start(proxy: Proxy, speed: u32) -> Self {
+        let mut cluster = Self::without_services(proxy);
+        let public = cluster.public();
+        let (mocks, line) = start_mocks(cluster.folder.path(), &public);
+        let control = line["control"].as_str().expect("the line names the control API");
+        cluster.mocks = Some((mocks, control.to_owned()));
+        cluster.start_instances(&Services::told(&line), speed);
         for nth in 0..3 {
             wait_for("an instance is ready", || {
                 cluster.get(nth, "/readyz") == "ready\n"
             });
         }
-        wait_for("the proxy passes on", || get(proxy_port, "/readyz") == "ready\n");
+        wait_for("the proxy passes on", || {
+            get(cluster.proxy_port, "/readyz") == "ready\n"
+        });
         cluster
+    }
+
+    /// For services that come later, at these ports.
+    pub(super) fn start_for(proxy: Proxy, speed: u32, mocks: [u16; 4]) -> Self {
+        let mut cluster = Self::without_services(proxy);
+        cluster.start_instances(&Services::at(mocks), speed);
+        for nth in 0..3 {
+            wait_for("an instance is there", || cluster.get(nth, "/healthz") == "ok\n");
+        }
+        cluster
+    }
+
+    fn without_services(proxy: Proxy) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let [redis_port, proxy_port, a, b, c] = free();
+        let ports = [a, b, c];
+        Self {
+            redis: start_redis(folder.path(), redis_port),
+            redis_port,
+            instances: Vec::new(),
+            ports,
+            proxy_port,
+            _proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
+            mocks: None,
+            folder,
+        }
+    }
+
+    fn start_instances(&mut self, services: &Services, speed: u32) {
+        let config = serde_json::to_value(Config::default().scaled(speed)).expect("settings are plain");
+        let times = config.as_object().expect("settings have names").iter();
+        let times = times.filter_map(|(key, value)| {
+            let span = value.as_str().filter(|text| text.ends_with("ms"))?;
+            Some((key.clone(), span.to_owned()))
+        });
+        let mut settings: Vec<_> = times.collect();
+        for (key, value) in [
+            ("public_url", self.public()),
+            ("oidc_issuer", services.issuer.clone()),
+            ("oidc_client_secret", "client-secret-for-tests-only".to_owned()),
+            ("backend_url", services.backend.clone()),
+            ("gitlab_url", services.gitlab.clone()),
+            ("redis_url", format!("redis://127.0.0.1:{}", self.redis_port)),
+            ("version", "0000000".to_owned()),
+            ("debug_channels", "true".to_owned()),
+        ] {
+            settings.push((key.to_owned(), value));
+        }
+        for (nth, port) in self.ports.into_iter().enumerate() {
+            let mut command = polytab();
+            command.args(["serve", "--no-mocks", "--port", &port.to_string()]);
+            for (key, value) in &settings {
+                command.args(["--set", &format!("{key}={value}")]);
+            }
+            let log = self.folder.path().join(format!("instance-{nth}.log"));
+            self.instances.push(start(command.stdout(Stdio::null()), &log));
+        }
+    }
+
+    /// Where browsers reach it.
+    pub(super) fn public(&self) -> String {
+        format!("http://127.0.0.1:{}", self.proxy_port)
     }
 
     /// Begins a load of this profile through the proxy.
@@ -175,9 +208,14 @@ impl Cluster {
                 "--url",
                 &format!("ws://127.0.0.1:{}/ui-server/ws", self.proxy_port),
             ])
-            .args(["--control", &self.control, "--out", "result.json"]);
+            .args(["--control", self.control(), "--out", "result.json"]);
         let said = fs::File::create(self.folder.path().join("load.out")).expect("the folder can be written");
         start(command.stdout(said), &self.folder.path().join("load.err"))
+    }
+
+    fn control(&self) -> &str {
+        let (_, control) = self.mocks.as_ref().expect("it was started with mocks");
+        control
     }
 
     /// Waits for the end of a load, and gives its exit code and what it said.
@@ -208,6 +246,13 @@ impl Cluster {
     /// A metric over all instances.
     pub(super) fn sum(&self, name: &str) -> u64 {
         (0..3).map(|nth| self.metric(nth, name, "")).sum()
+    }
+
+    /// The users who have tabs at an instance, hashed.
+    pub(super) fn users(&self, nth: usize) -> Vec<String> {
+        let channels: Vec<Value> = serde_json::from_str(&self.get(nth, "/debug/channels")).expect("a list");
+        let users = channels.iter().filter_map(|channel| channel["user"].as_str());
+        users.map(str::to_owned).collect()
     }
 
     pub(super) fn get(&self, nth: usize, path: &str) -> String {
@@ -247,7 +292,7 @@ impl Cluster {
 
     /// Orders something of the mocks.
     pub(super) fn order(&self, method: &str, path: &str, body: &Value) -> String {
-        let address = self.control.trim_start_matches("http://").trim_end_matches('/');
+        let address = self.control().trim_start_matches("http://").trim_end_matches('/');
         let body = body.to_string();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -284,7 +329,11 @@ fn start_redis(folder: &Path, port: u16) -> Process {
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(["--save", "", "--appendonly", "no"])
         .stdout(Stdio::null());
-    start(&mut command, &folder.join("redis.log"))
+    let redis = start(&mut command, &folder.join("redis.log"));
+    wait_for("Redis listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    redis
 }
 
 fn start_mocks(folder: &Path, public: &str) -> (Process, Value) {
