@@ -9,3 +9,4 @@ pub mod id;
 pub mod message;
 pub mod sessions;
 pub mod topic;
+mod unique;

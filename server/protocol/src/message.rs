@@ -13,7 +13,7 @@ use serde_json::{
 };
 use thiserror::Error;
 
-use crate::topic::Topic;
+use crate::{topic::Topic, unique::Unique};
 
 /// The text of `init`; clients look for it, ignoring case (PROTOCOL B1).
 pub const ESTABLISHED: &str = "Connection established.";
@@ -43,6 +43,9 @@ pub enum BadMessage {
     /// Not JSON, or nested too deeply.
     #[error("message is not JSON")]
     NotJson(#[source] serde_json::Error),
+    /// JSON, but an object in it names a key twice.
+    #[error("an object in the message names a key twice")]
+    Repeated,
     /// JSON, but not an object.
     #[error("message is not a JSON object")]
     NotObject,
@@ -64,7 +67,14 @@ impl FromStr for ClientMessage {
 
     /// Parses one text frame. Nesting beyond 128 levels is refused (`serde_json`'s own limit).
     fn from_str(text: &str) -> Result<Self, BadMessage> {
-        let value: Value = serde_json::from_str(text).map_err(BadMessage::NotJson)?;
+        let Unique(value) = serde_json::from_str(text).map_err(|error| {
+            // Any JSON is taken: what is refused beyond its syntax is a key that comes twice.
+            if error.is_data() {
+                BadMessage::Repeated
+            } else {
+                BadMessage::NotJson(error)
+            }
+        })?;
         let Value::Object(mut object) = value else {
             return Err(BadMessage::NotObject);
         };
@@ -355,6 +365,14 @@ mod tests {
         for (text, error) in [
             ("", "message is not JSON"),
             ("{", "message is not JSON"),
+            (
+                r#"{"timestamp":1,"type":"ping","type":"init","data":{}}"#,
+                "an object in the message names a key twice",
+            ),
+            (
+                r#"{"timestamp":1,"type":"ping","data":{"a":[{"b":1,"b":1}]}}"#,
+                "an object in the message names a key twice",
+            ),
             ("null", "message is not a JSON object"),
             ("[]", "message is not a JSON object"),
             (r#"{"type":"ping","data":{}}"#, "message has no `timestamp`"),

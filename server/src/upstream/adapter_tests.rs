@@ -177,9 +177,11 @@ async fn told(host: &Arc<Host>, count: usize) -> Vec<String> {
         holding.await;
         std::future::pending::<()>().await;
     };
+    // Far longer than anything told takes.
+    let listening = tokio::time::timeout(Duration::from_secs(20), listening);
     tokio::select! {
         biased;
-        words = listening => words,
+        words = listening => words.expect("a stream tells what is waited for"),
         () = for_ever => Vec::new(),
     }
 }
@@ -210,6 +212,37 @@ async fn a_stream_goes_on_after_the_last_event_it_saw() {
         told(&host, 4).await,
         ["accepted", "e-2 {\"n\":2}", "accepted", "e-3 {\"n\":3}"]
     );
+}
+
+#[tokio::test]
+async fn an_event_id_that_no_header_can_carry_silences_no_topic() {
+    let long = "x".repeat(4096);
+    for id in ["\u{1}", "\u{7f}", "é", &long] {
+        let server = MockServer::start().await;
+        let host = host(&server).await;
+        for (answer, times) in [(format!("id: {id}\ndata: {{\"n\":2}}\n\n"), 1), (String::new(), 99)] {
+            Mock::given(path("/project/42/push"))
+                .respond_with(ResponseTemplate::new(200).set_body_raw(answer, "text/event-stream"))
+                .up_to_n_times(times)
+                .mount(&server)
+                .await;
+        }
+
+        let told = told(&host, 3).await;
+
+        let shown = if id == long { "" } else { id };
+        assert_eq!(
+            told,
+            ["accepted", &format!("{shown} {{\"n\":2}}"), "accepted"],
+            "{id:?}"
+        );
+        let requests = server.received_requests().await.unwrap_or_default();
+        let sent = requests
+            .iter()
+            .filter_map(|request| request.headers.get("last-event-id"));
+        // What was to come next in the stream is better asked for by the last id that can be than by none.
+        assert!(sent.map(|id| id.as_bytes()).all(|sent| sent == b"e-1" || sent == id.as_bytes()));
+    }
 }
 
 #[tokio::test]

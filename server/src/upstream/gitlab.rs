@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use polytab_protocol::{
@@ -24,6 +24,8 @@ use crate::{auth::Auth, channel::event::StreamNews, config::Config, metrics::Met
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How often in a row GitLab may refuse the token of a session that stands, before it is believed.
 const UNAUTHORIZED: u32 = 3;
+/// Longer event ids are taken for none, as too many of them are remembered, and no request could carry them.
+const ID_BYTES: usize = 128;
 /// The event that says that events were lost (MOCKS G4).
 const RESET: &str = "reset";
 
@@ -192,7 +194,7 @@ impl Gitlab {
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::ACCEPT, "text/event-stream")
             .header(header::CACHE_CONTROL, "no-store");
-        if let Some(id) = last_event {
+        if let Some(id) = last_event.and_then(sendable) {
             request = request.header("last-event-id", id);
         }
         request.body(Full::default())
@@ -219,8 +221,12 @@ impl Gitlab {
                         tracing::warn!(data = event.data, "events were lost upstream");
                         progress.last_event = None;
                     }
-                    Item::Event(event) => {
-                        if !event.id.is_empty() {
+                    Item::Event(mut event) => {
+                        if event.id.len() > ID_BYTES {
+                            event.id.clear();
+                        }
+                        // After one that cannot be sent, the one before it is asked for: what comes again is known.
+                        if !event.id.is_empty() && sendable(&event.id).is_some() {
                             progress.last_event = Some(event.id.clone());
                         }
                         let Some(payload) = payload(event.data) else {
@@ -240,6 +246,11 @@ impl Gitlab {
         }
         Ended::Cut
     }
+}
+
+/// An event id as a header, if one can carry it: GitLab may send ids with control characters, which none can.
+fn sendable(id: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(id).ok()
 }
 
 /// The payload as it came, if it is a JSON object.
