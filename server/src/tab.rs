@@ -190,7 +190,7 @@ impl Tab {
                 () = wait_until(stuck_at), if writing => Woken::Stuck,
                 () = outbox.overflowed(), if writing => Woken::Overflowed,
                 _ = self.pings.tick() => Woken::PingDue,
-                flushed = self.sink.flush(), if writing => Woken::Flushed(flushed.is_ok()),
+                flushed = self.sink.flush(), if writing => Woken::Flushed(flushed),
                 next = outbox.next(), if !writing => Woken::Outgoing(next),
                 read = self.stream.next() => Woken::Read(read),
             };
@@ -204,11 +204,11 @@ impl Tab {
                 // It may only be slow: then it can still be told why.
                 Woken::Overflowed => Some(CloseCode::TooSlow.into()),
                 Woken::PingDue => self.ping().await,
-                Woken::Flushed(true) => {
+                Woken::Flushed(Ok(())) => {
                     self.writing_since = None;
                     None
                 }
-                Woken::Flushed(false) => Some(End::Gone),
+                Woken::Flushed(Err(error)) => Some(unwritten(&error)),
                 Woken::Outgoing(Outgoing::Text(text)) => self.write(Message::Text(text)).await,
                 Woken::Outgoing(Outgoing::Close(close)) => Some(End::Close(close)),
                 Woken::Read(read) => self.read(membership, read).await,
@@ -248,8 +248,8 @@ impl Tab {
 
     /// Hands a message to the network; whether it is taken shows on the flush.
     async fn write(&mut self, message: Message) -> Option<End> {
-        if self.sink.feed(message).await.is_err() {
-            return Some(End::Gone);
+        if let Err(error) = self.sink.feed(message).await {
+            return Some(unwritten(&error));
         }
         self.writing_since = Some(Instant::now());
         None
@@ -344,7 +344,7 @@ enum Woken {
     Stuck,
     Overflowed,
     PingDue,
-    Flushed(bool),
+    Flushed(Result<(), tungstenite::Error>),
     Outgoing(Outgoing),
     Read(Option<Result<Message, tungstenite::Error>>),
 }
@@ -353,6 +353,15 @@ async fn wait_until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Why a message could not be written.
+fn unwritten(error: &tungstenite::Error) -> End {
+    match error {
+        // It pings on and takes none of the answers, which fill the buffer.
+        tungstenite::Error::WriteBufferFull(_) => CloseCode::TooSlow.into(),
+        _ => End::Gone,
     }
 }
 

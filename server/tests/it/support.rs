@@ -37,6 +37,11 @@ pub(crate) async fn peer(address: SocketAddr, text: &str) -> TcpStream {
 /// The head of the answer to a request, without the blank line that ends it.
 pub(crate) async fn head(address: SocketAddr, request: &str) -> String {
     let mut peer = peer(address, request).await;
+    answer(&mut peer).await
+}
+
+/// The head of an answer that is to come.
+pub(crate) async fn answer(peer: &mut TcpStream) -> String {
     let reading = async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

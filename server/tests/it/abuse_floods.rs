@@ -1,0 +1,94 @@
+//! More of what is allowed than anybody needs.
+
+use serde_json::json;
+use tokio::net::TcpSocket;
+
+use crate::{
+    services::{config, services, token},
+    support::with_server,
+    wire::{FIN, PING, Seen, Tab, command, frame, text},
+};
+
+/// The longest that a ping may carry.
+const PAYLOAD: [u8; 125] = [b'a'; 125];
+
+#[tokio::test]
+async fn who_pings_on_and_takes_no_answer_piles_nothing_up() {
+    const PINGS: usize = 128 * 1024;
+    /// What a tab's own bound allows (320 KiB), and what the kernel holds for it (256 KiB).
+    const KEPT_BYTES: usize = 1 << 20;
+    let services = services().await;
+    let token = token(&services, "ada");
+    with_server(config(&services), async |address| {
+        let socket = TcpSocket::new_v4().expect("the system has sockets");
+        // What waits in the peer's own buffer is not the server's.
+        socket.set_recv_buffer_size(4096).expect("a buffer can be small");
+        let stream = socket.connect(address).await.expect("the server listens");
+        let mut tab = Tab::over(stream, &token).await;
+
+        // The server reads on, or the flood would not get through.
+        tab.send(&frame(FIN | PING, &PAYLOAD).repeat(PINGS)).await;
+        tab.send(&text(&command("ping", &json!({})))).await;
+        let mut kept = 0;
+        let seen = loop {
+            match tab.seen().await {
+                Seen::Pong(length) => kept += length,
+                seen => break seen,
+            }
+        };
+
+        // Whether there is a place for its answer depends on what the peer took meanwhile.
+        let is_served = matches!(&seen, Seen::Text(ack) if ack["type"] == "ack");
+        assert!(is_served || seen == Seen::Close(4008), "{seen:?}");
+        assert!(kept <= KEPT_BYTES, "{kept} bytes of answers were kept");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_pings_on_and_takes_the_answers_is_served() {
+    const ROUNDS: usize = 5000;
+    let services = services().await;
+    let token = token(&services, "ada");
+    with_server(config(&services), async |address| {
+        let mut tab = Tab::open(address, &token).await;
+        let ping = frame(FIN | PING, &PAYLOAD);
+
+        for _ in 0..ROUNDS {
+            tab.send(&ping).await;
+            assert_eq!(tab.seen().await, Seen::Pong(PAYLOAD.len()));
+        }
+
+        let ack = tab.asked(&command("ping", &json!({}))).await;
+        assert!(matches!(&ack, Seen::Text(ack) if ack["type"] == "ack"), "{ack:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flood_of_commands_is_ended() {
+    const BURST: u32 = 30;
+    let services = services().await;
+    let token = token(&services, "ada");
+    let config = polytab_server::Config {
+        commands_burst: BURST,
+        commands_per_second: 0,
+        ..config(&services)
+    };
+    with_server(config, async |address| {
+        let mut tab = Tab::open(address, &token).await;
+
+        tab.send(&text(&command("ping", &json!({}))).repeat(200)).await;
+        let mut answered = 0;
+        let seen = loop {
+            match tab.seen().await {
+                Seen::Text(_) => answered += 1,
+                seen => break seen,
+            }
+        };
+
+        assert_eq!(seen, Seen::Close(4029));
+        assert!(answered <= BURST, "{answered}");
+    })
+    .await;
+}
