@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use url::Url;
 
+use crate::network::{ForwardedHeader, Network};
+
 /// Environment variables that begin so are settings: `POLYTAB_SERVER_SHORT_LOOP=5s`.
 pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
 
@@ -170,8 +172,19 @@ pub struct Config {
     /// And for how long.
     pub resume_window: Span,
 
-    /// Connections held at once; a process has 20,000 descriptors on common systems, and upstream needs some.
+    /// Tabs held at once; further ones are refused with 503. A process has 20,000 descriptors on common systems,
+    /// and those below and upstream need some.
     pub connections: usize,
+    /// Connections held at once that are no tabs, or not yet; further ones wait in the system's backlog. A
+    /// handshake takes some milliseconds, and a peer that is slow at it has as long as `header_timeout`.
+    pub handshakes: usize,
+    /// Connections of one address, or of one IPv6 network of 64 bits; `0` is no limit. Many people share an address
+    /// behind a NAT: this is 50 of them with 20 tabs each. The loopback may have any number.
+    pub connections_per_address: usize,
+    /// Networks of the proxies that say for whom they ask; their own connections are not counted by address.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they say it: `x-forwarded-for` or `forwarded`.
+    pub forwarded_header: ForwardedHeader,
     /// How long a peer may take to send the head of a request.
     pub header_timeout: Span,
     /// The largest head of a request, in bytes.
@@ -196,7 +209,8 @@ pub struct Config {
     pub drain_time: Span,
     /// After that, this long for what is still under way.
     pub drain_grace: Span,
-    /// What a drained tab is told to wait before it comes back, in milliseconds.
+    /// What a drained tab is told to wait before it comes back, in milliseconds; who is refused with 503 is told the
+    /// same in whole seconds.
     pub retry_ms: u64,
     /// Whether `/debug/channels` answers (to the loopback only).
     pub debug_channels: bool,
@@ -251,7 +265,11 @@ impl Default for Config {
             mailbox: 256,
             resume_entries: 100,
             resume_window: seconds(120),
-            connections: 18_000,
+            connections: 16_000,
+            handshakes: 2_000,
+            connections_per_address: 1024,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
             header_timeout: seconds(5),
             header_bytes: 16 << 10,
             header_fields: 64,
@@ -390,6 +408,7 @@ impl Config {
             ("mailbox", self.mailbox),
             ("letters", self.letters),
             ("connections", self.connections),
+            ("handshakes", self.handshakes),
             ("header_fields", self.header_fields),
             ("activation_calls", self.activation_calls),
             ("tabs_per_user", self.tabs_per_user),
@@ -473,9 +492,11 @@ fn typed(key: &str, text: &str) -> Value {
     let plain = Value::String(text.to_owned());
     let parsed = serde_json::from_str(text).ok().filter(fits);
     let list = || Value::Array(text.split(',').map(|item| item.trim().into()).collect());
+    let is_list = || serde_json::to_value(Config::default()).is_ok_and(|all| all[key].is_array());
     parsed
         .or_else(|| fits(&plain).then(|| plain.clone()))
-        .or_else(|| Some(list()).filter(fits))
+        // What is wrong with an entry is told of the entry.
+        .or_else(|| is_list().then(list))
         .unwrap_or(plain)
 }
 
@@ -506,6 +527,7 @@ mod tests {
             &[
                 ("short_loop", "250ms"),
                 ("allowed_origins", "http://a.example, http://b.example"),
+                ("trusted_proxies", "10.0.0.0/8, ::1"),
             ],
         )
         .unwrap();
@@ -513,6 +535,7 @@ mod tests {
         assert_eq!(config.short_loop.0, Duration::from_millis(250));
         assert_eq!(config.version.as_deref(), Some("1234567"));
         assert_eq!(config.allowed_origins.len(), 2);
+        assert!(config.trusted_proxies[1].contains("::1".parse().unwrap()));
     }
 
     #[test]
@@ -550,14 +573,26 @@ mod tests {
                 "setting `gitlab_url`: is an `http` or `https` URL",
             ),
             ("path", "ws", "setting `path`: begins with `/`"),
+            ("handshakes", "0", "setting `handshakes`: must be at least 1"),
         ] {
             assert_eq!(load(&[], &[(key, value)]).unwrap_err(), error);
         }
-        assert!(
-            load(&[], &[("outbox_messages", "many")])
-                .unwrap_err()
-                .starts_with("setting `outbox_messages`: ")
-        );
+        for (key, value, start) in [
+            ("outbox_messages", "many", "setting `outbox_messages`: "),
+            (
+                "trusted_proxies",
+                "10.0.0.0/99",
+                "setting `trusted_proxies`: `10.0.0.0/99` is neither a network nor an address",
+            ),
+            (
+                "forwarded_header",
+                "x-real-ip",
+                "setting `forwarded_header`: unknown variant `x-real-ip`, expected `x-forwarded-for` or `forwarded`",
+            ),
+        ] {
+            let error = load(&[], &[(key, value)]).unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
     }
 
     #[test]

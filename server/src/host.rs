@@ -6,9 +6,11 @@ use polytab_seams::{
     Seams,
     http::{HttpClient, Limits},
 };
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::Addresses,
     auth::Auth,
     config::Config,
     coordinator::{Coordinator, Memory, Reach, Redis, Spans},
@@ -31,6 +33,10 @@ pub(crate) struct Host {
     pub(crate) backend: Backend,
     pub(crate) gitlab: Gitlab,
     pub(crate) metrics: Arc<Metrics>,
+    /// A permit for each WebSocket there may be.
+    pub(crate) places: Arc<Semaphore>,
+    /// Connections by address.
+    pub(crate) addresses: Addresses,
     /// Every task but those of HTTP requests.
     pub(crate) tasks: TaskTracker,
     /// Ends every task at once.
@@ -69,6 +75,8 @@ impl Host {
             backend: Backend::new(&config, client.clone(), Arc::clone(&metrics)),
             gitlab: Gitlab::new(&config, client, Arc::clone(&metrics)),
             metrics,
+            places: Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS))),
+            addresses: Addresses::new(config.connections_per_address),
             tasks: TaskTracker::new(),
             killed: CancellationToken::new(),
             draining: CancellationToken::new(),

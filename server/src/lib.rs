@@ -1,6 +1,7 @@
 //! The reference server: one channel per user over all tabs and browsers, a short and a long loop that ask the
 //! services on the user's behalf, token checks at each turn, subscriptions to GitLab events.
 
+mod admission;
 mod auth;
 mod channel;
 mod command;
@@ -11,6 +12,7 @@ mod http;
 mod hub;
 mod iteration;
 mod metrics;
+mod network;
 mod outbox;
 mod rate;
 mod tab;
@@ -25,8 +27,11 @@ use polytab_seams::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{Config, ConfigError, ENV_PREFIX, RedisUrl, Span, keys};
-use crate::host::Host;
+use crate::{admission::Counting, host::Host};
+pub use crate::{
+    config::{Config, ConfigError, ENV_PREFIX, RedisUrl, Span, keys},
+    network::{ForwardedHeader, Network},
+};
 
 /// One server process.
 #[derive(Debug)]
@@ -60,9 +65,10 @@ impl Server {
             header_read: config.header_timeout.0,
             header_bytes: config.header_bytes,
             header_fields: config.header_fields,
-            connections: config.connections,
+            connections: config.handshakes,
         };
         let over = CancellationToken::new();
+        let listener = Counting::new(listener, host.addresses.clone(), config.trusted_proxies.clone());
         let serving = serve(
             listener,
             http::router(host),

@@ -34,7 +34,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// The most header fields taken.
     pub header_fields: usize,
-    /// Connections held at once; further ones wait in the backlog.
+    /// Connections held at once that are not upgraded; further ones wait in the backlog.
     pub connections: usize,
 }
 

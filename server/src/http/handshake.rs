@@ -9,16 +9,18 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use cookie::Cookie;
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, StatusCode, Version, header};
+use polytab_seams::serve::Peer;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
-use crate::{auth::Credential, host::Host, tab};
+use super::forwarded::{Source, source};
+use crate::{admission::Held, auth::Credential, host::Host, tab};
 
 /// The only version of the protocol (RFC 6455 §4.1).
 const WEBSOCKET_VERSION: &str = "13";
-/// What an instance that drains tells those who come (seconds).
-const RETRY_AFTER: &str = "2";
 
 /// Answers an upgrade request. Who the user is shows only inside: a browser's page cannot read the status of a refused
 /// upgrade.
@@ -27,9 +29,14 @@ pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request)
         Ok(key) => key,
         Err(refusal) => return *refusal,
     };
+    let place = match admit(&host, &request) {
+        Ok(place) => place,
+        Err(refusal) => return *refusal,
+    };
     let credential = credential(&host, request.headers());
     let upgrade = hyper::upgrade::on(&mut request);
-    switch(&host, &key, tab::run(Arc::clone(&host), upgrade, credential))
+    let tab = tab::run(Arc::clone(&host), upgrade, credential);
+    switch(&host, &key, tab.map(move |()| drop(place)))
 }
 
 /// An upgrade for tests of the protocol alone: whoever comes gets back what it sends.
@@ -64,13 +71,36 @@ fn check(host: &Host, request: &Request) -> Result<String, Box<Response>> {
         let refusal = (StatusCode::FORBIDDEN, "pages of this origin may not connect");
         return Err(Box::new(refusal.into_response()));
     }
-    if host.draining.is_cancelled() {
-        let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
-        return Err(Box::new(
-            (StatusCode::SERVICE_UNAVAILABLE, retry, "draining").into_response(),
-        ));
-    }
     Ok(key)
+}
+
+/// A tab's place among all, and among those of its address; given back when dropped.
+type Place = (OwnedSemaphorePermit, Option<Held>);
+
+/// Gives a tab its place, or the refusal.
+fn admit(host: &Host, request: &Request) -> Result<Place, Box<Response>> {
+    if host.draining.is_cancelled() {
+        return Err(Box::new(later(host, "draining")));
+    }
+    let place = Arc::clone(&host.places).try_acquire_owned();
+    let place = place.map_err(|_| Box::new(later(host, "all places are taken")))?;
+    let peer = request.extensions().get::<Peer>();
+    let source = peer.map(|peer| source(&host.config, &peer.name, request.headers()));
+    let held = match source {
+        // The connection was counted when it was accepted.
+        None | Some(Source::Direct | Source::Behind(None)) => None,
+        Some(Source::Behind(Some(address))) => {
+            let held = host.addresses.take(address);
+            Some(held.ok_or_else(|| Box::new(later(host, "your address holds too many connections")))?)
+        }
+    };
+    Ok((place, held))
+}
+
+/// Refuses for now; whole seconds are all that `Retry-After` can say.
+fn later(host: &Host, reason: &'static str) -> Response {
+    let retry = [(header::RETRY_AFTER, host.config.retry_ms.div_ceil(1000))];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, reason).into_response()
 }
 
 /// Gives the key of a request that is an upgrade in the protocol's form (RFC 6455 §4.2.1), or the refusal.

@@ -1,5 +1,6 @@
 //! The server's HTTP side: the WebSocket handshake, sign-in, and what operators look at.
 
+mod forwarded;
 mod handshake;
 mod operations;
 mod sign_in;

@@ -7,11 +7,12 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use polytab_seams::serve::Peer;
 use serde_json::json;
 
-use crate::host::Host;
+use super::forwarded::is_forwarded;
+use crate::{admission, host::Host};
 
 /// The media type that Prometheus asks for (OpenMetrics 1.0).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,12 +60,14 @@ pub(super) async fn version(State(host): State<Arc<Host>>) -> Response {
     Json(json!({ "name": "polytab-server", "version": host.config.version })).into_response()
 }
 
-pub(super) async fn channels(State(host): State<Arc<Host>>, Extension(peer): Extension<Peer>) -> Response {
-    let is_near = peer
-        .name
-        .parse::<std::net::SocketAddr>()
-        .is_ok_and(|address| address.ip().is_loopback());
-    if !host.config.debug_channels || !is_near {
+/// For the loopback only. A proxy there asks for somebody else.
+pub(super) async fn channels(
+    State(host): State<Arc<Host>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    let is_near = admission::address(&peer.name).is_some_and(|address| address.is_loopback());
+    if !host.config.debug_channels || !is_near || is_forwarded(&headers) {
         return StatusCode::NOT_FOUND.into_response();
     }
     Json(host.hub.overview().await).into_response()

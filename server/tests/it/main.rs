@@ -5,6 +5,7 @@ mod abuse_commands;
 mod abuse_floods;
 mod abuse_frames;
 mod abuse_upstream;
+mod caps;
 mod echo;
 mod handshake;
 mod services;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use polytab_seams::Seams;
+use polytab_seams::{Seams, net::Listen};
 use polytab_server::{Config, Server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,13 +16,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Does `work` with the address of a server that ends with it.
 pub(crate) async fn with_server<T>(config: Config, work: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+    with_listener(config, |listener| listener, work).await
+}
+
+/// The same with a listener made of the one on the loopback.
+pub(crate) async fn with_listener<L: Listen, T>(
+    config: Config,
+    listen: impl FnOnce(TcpListener) -> L,
+    work: impl AsyncFnOnce(SocketAddr) -> T,
+) -> T {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("the loopback has a free port");
     let address = listener.local_addr().expect("a listener has an address");
     let server = Server::new(config, Seams::system());
     tokio::select! {
-        _ = server.serve(listener, CancellationToken::new()) => unreachable!("nobody stops it"),
+        _ = server.serve(listen(listener), CancellationToken::new()) => unreachable!("nobody stops it"),
         done = work(address) => done,
     }
 }
