@@ -6,6 +6,10 @@ use std::fmt::Write;
 
 use thiserror::Error;
 
+/// The longest id or name of an event, in bytes. Each event repeats the id in force, so a long one would be held as
+/// often as a chunk has events: 64 KiB of them with an id of 1 MiB would become 10 GiB.
+pub const NAME_BYTES: usize = 128;
+
 /// One event of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamEvent {
@@ -50,9 +54,9 @@ pub enum Item {
     Comment,
 }
 
-/// A line or an event is longer than the decoder may hold.
+/// A line, an event, or the id or name of one is longer than the decoder may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an event is over {limit_bytes} bytes")]
+#[error("an event, or a part of it, is over {limit_bytes} bytes")]
 pub struct TooLong {
     /// The limit that was passed.
     pub limit_bytes: usize,
@@ -72,7 +76,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that holds at most `limit_bytes` of one line and of one event.
+    /// A decoder that holds at most `limit_bytes` of one line and of one event, and [`NAME_BYTES`] of an id and a name.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
@@ -90,7 +94,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// When a line or an event passes the limit; the decoder is then of no further use.
+    /// When a line, an event, an id or a name passes its limit; the decoder is then of no further use.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Item>, TooLong> {
         let mut items = Vec::new();
         for &byte in chunk {
@@ -104,10 +108,12 @@ impl Decoder {
                 }
                 _ => self.line.push(byte),
             }
-            if self.line.len() + self.data.len() > self.limit_bytes {
-                return Err(TooLong {
-                    limit_bytes: self.limit_bytes,
-                });
+            let held = self.line.len() + self.data.len();
+            let named = self.id.len().max(self.event.len());
+            for (bytes, limit_bytes) in [(held, self.limit_bytes), (named, NAME_BYTES)] {
+                if bytes > limit_bytes {
+                    return Err(TooLong { limit_bytes });
+                }
             }
         }
         Ok(items)
@@ -213,6 +219,20 @@ mod tests {
         for cut in 0..=text.len() {
             let (left, right) = text.as_bytes().split_at(cut);
             assert_eq!(decode(&[left, right]), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_long_id_or_name_is_refused_before_each_event_repeats_it() {
+        for field in ["id", "event"] {
+            let line = |length| format!("{field}:{}\n", "x".repeat(length));
+
+            let taken = Decoder::new(1 << 16).push(line(NAME_BYTES).as_bytes());
+            let refused = Decoder::new(1 << 16).push(line(NAME_BYTES + 1).as_bytes());
+
+            assert_eq!(taken, Ok(vec![]), "{field}");
+            let limit_bytes = NAME_BYTES;
+            assert_eq!(refused, Err(TooLong { limit_bytes }), "{field}");
         }
     }
 

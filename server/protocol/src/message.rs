@@ -453,6 +453,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_number_survives_encode_and_parse(number in prop::num::f64::NORMAL) {
+            let message = ClientMessage { kind: "x".into(), data: Data::from_iter([("n".into(), json!(number))]) };
+
+            let parsed: ClientMessage = message.encode(Timestamp::UNIX_EPOCH).parse().unwrap();
+
+            prop_assert_eq!(parsed, message);
+        }
+
+        #[test]
         fn a_client_message_survives_encode_and_parse(
             kind in ".{0,12}",
             data in prop::collection::btree_map(".{0,6}", json_value(), 0..4),
