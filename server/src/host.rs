@@ -70,6 +70,7 @@ impl Host {
                 &config,
                 &seams,
                 client.clone(),
+                Arc::clone(&metrics),
                 (Arc::clone(&coordinator), Arc::clone(&reach)),
             ),
             backend: Backend::new(&config, client.clone(), Arc::clone(&metrics)),

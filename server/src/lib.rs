@@ -6,6 +6,7 @@ mod auth;
 mod channel;
 mod command;
 mod config;
+mod connections;
 mod coordinator;
 mod host;
 mod http;
@@ -27,7 +28,7 @@ use polytab_seams::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{admission::Counting, host::Host};
+use crate::{admission::Counting, connections::Counted, host::Host};
 pub use crate::{
     config::{Config, ConfigError, ENV_PREFIX, RedisUrl, Span, keys},
     network::{ForwardedHeader, Network},
@@ -69,6 +70,7 @@ impl Server {
         };
         let over = CancellationToken::new();
         let listener = Counting::new(listener, host.addresses.clone(), config.trusted_proxies.clone());
+        let listener = Counted::new(listener, Arc::clone(&host.metrics));
         let serving = serve(
             listener,
             http::router(host),

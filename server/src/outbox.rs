@@ -96,6 +96,12 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
+    /// How many messages and bytes wait.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.queue.len(), state.bytes)
+    }
+
     /// Waits until the outbox has overflowed: there is no use in waiting for a write any longer. Cancel safe.
     pub(crate) async fn overflowed(&self) {
         while !self.state().overflowed {

@@ -23,6 +23,7 @@ use crate::{
     channel::event::Validity,
     config::Config,
     coordinator::{Coordinator, Reach},
+    metrics::Metrics,
 };
 
 /// The event that makes a JWT a logout token (OpenID Connect Back-Channel Logout §2.4).
@@ -67,10 +68,11 @@ impl Auth {
         config: &Config,
         seams: &Seams,
         client: HttpClient,
+        metrics: Arc<Metrics>,
         (coordinator, reach): (Arc<dyn Coordinator>, Arc<Reach>),
     ) -> Self {
         Self {
-            provider: Provider::new(config, seams.clock.clone(), client),
+            provider: Provider::new(config, seams.clock.clone(), client, metrics),
             sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
             flows: sign_in::Flows::new(config.sign_ins, config.sign_in_life.0),
             seams: seams.clone(),

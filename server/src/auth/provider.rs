@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant};
 use url::{Url, form_urlencoded::Serializer};
 
 use super::{AccessClaims, sessions::Tokens};
-use crate::config::Config;
+use crate::{config::Config, metrics::Metrics};
 
 /// Between two fetches of the provider's keys for a key that it did not have.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
@@ -91,18 +91,20 @@ pub(crate) struct Provider {
     client_secret: String,
     clock: Clock,
     client: HttpClient,
+    metrics: Arc<Metrics>,
     metadata: Mutex<Option<Arc<Metadata>>>,
     keys: tokio::sync::Mutex<Option<Keys>>,
 }
 
 impl Provider {
-    pub(crate) fn new(config: &Config, clock: Clock, client: HttpClient) -> Self {
+    pub(crate) fn new(config: &Config, clock: Clock, client: HttpClient, metrics: Arc<Metrics>) -> Self {
         Self {
             issuer: config.oidc_issuer.clone(),
             client_id: config.oidc_client_id.clone(),
             client_secret: config.oidc_client_secret.clone(),
             clock,
             client,
+            metrics,
             metadata: Mutex::default(),
             keys: tokio::sync::Mutex::default(),
         }
@@ -128,7 +130,7 @@ impl Provider {
         }
         let issuer = self.issuer.as_str().trim_end_matches('/');
         let metadata: Metadata = self
-            .get_json(&format!("{issuer}/.well-known/openid-configuration"))
+            .get_json("discovery", &format!("{issuer}/.well-known/openid-configuration"))
             .await?;
         if metadata.issuer.trim_end_matches('/') != issuer {
             return Err(ProviderError::Unavailable(format!(
@@ -165,7 +167,7 @@ impl Provider {
 
     async fn grant(&self, form: &[(&str, &str)]) -> Result<Grant, ProviderError> {
         let endpoint = self.metadata().await?.token_endpoint.clone();
-        let answer = self.post(&endpoint, form).await?;
+        let answer = self.post("token", &endpoint, form).await?;
         if answer.status() == StatusCode::OK {
             return serde_json::from_slice(answer.body())
                 .map_err(|error| ProviderError::Unavailable(format!("its tokens cannot be read: {error}")));
@@ -187,7 +189,7 @@ impl Provider {
         let Some(endpoint) = self.metadata().await?.introspection_endpoint.clone() else {
             return Ok(true);
         };
-        let answer = self.post(&endpoint, &[("token", token)]).await?;
+        let answer = self.post("introspection", &endpoint, &[("token", token)]).await?;
         let body: Option<Value> = serde_json::from_slice(answer.body()).ok();
         match body.as_ref().and_then(|body| body["active"].as_bool()) {
             Some(active) if answer.status() == StatusCode::OK => Ok(active),
@@ -286,7 +288,7 @@ impl Provider {
             .is_none_or(|keys| keys.fetched.elapsed() >= KEYS_AGAIN)
         {
             let uri = self.metadata().await?.jwks_uri.clone();
-            let set = self.get_json(uri.as_str()).await?;
+            let set = self.get_json("keys", uri.as_str()).await?;
             *keys = Some(Keys {
                 set,
                 fetched: Instant::now(),
@@ -295,9 +297,13 @@ impl Provider {
         find(&keys).ok_or_else(|| ProviderError::Refused("a token signed with an unknown key".to_owned()))
     }
 
-    async fn get_json<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, ProviderError> {
+    async fn get_json<T: serde::de::DeserializeOwned>(
+        &self,
+        route: &'static str,
+        url: &str,
+    ) -> Result<T, ProviderError> {
         let request = Request::get(url).body(Full::default());
-        let answer = self.send(request).await?;
+        let answer = self.send(route, request).await?;
         if answer.status() != StatusCode::OK {
             return Err(ProviderError::Unavailable(format!(
                 "answered {}",
@@ -307,7 +313,12 @@ impl Provider {
         serde_json::from_slice(answer.body()).map_err(|error| ProviderError::Unavailable(error.to_string()))
     }
 
-    async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Result<Response<Bytes>, ProviderError> {
+    async fn post(
+        &self,
+        route: &'static str,
+        url: &Url,
+        form: &[(&str, &str)],
+    ) -> Result<Response<Bytes>, ProviderError> {
         let body = Serializer::new(String::new())
             .extend_pairs(form)
             .append_pair("client_id", &self.client_id)
@@ -316,17 +327,24 @@ impl Provider {
         let request = Request::post(url.as_str())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::from(body));
-        self.send(request).await
+        self.send(route, request).await
     }
 
     async fn send(
         &self,
+        route: &'static str,
         request: http::Result<Request<Full<Bytes>>>,
     ) -> Result<Response<Bytes>, ProviderError> {
         let request = request.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-        self.client
-            .send(request)
-            .await
-            .map_err(|error| ProviderError::Unavailable(error.to_string()))
+        let since = Instant::now();
+        let answer = self.client.send(request).await;
+        let result = match answer.as_ref().map(Response::status) {
+            Ok(StatusCode::OK) => "ok",
+            Ok(status) if status.is_client_error() => "refused",
+            Ok(_) => "unusable",
+            Err(_) => "failed",
+        };
+        self.metrics.called(route, result, since);
+        answer.map_err(|error| ProviderError::Unavailable(error.to_string()))
     }
 }

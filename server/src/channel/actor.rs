@@ -41,7 +41,7 @@ pub(crate) struct Newcomer {
 enum Mail {
     Join(Newcomer),
     Event(Event),
-    Stream(u64, Topic, StreamNews),
+    Stream(u64, Topic, StreamNews, Instant),
     Look(oneshot::Sender<Value>),
 }
 
@@ -102,6 +102,7 @@ pub(crate) fn spawn(host: &Arc<Host>, life: Life, stop: CancellationToken) -> Ha
         state: ChannelState::new(terms(host), life.epoch.clone()),
         life: Arc::new(life),
         born: Instant::now(),
+        begun: BTreeMap::new(),
         outboxes: BTreeMap::new(),
         short_loop: ticks(short, config.short_loop.0),
         long_loop: ticks(short + config.long_after_short.0, config.long_loop.0),
@@ -146,6 +147,8 @@ struct Actor {
     host: Arc<Host>,
     state: ChannelState,
     born: Instant,
+    /// When the turns under way began.
+    begun: BTreeMap<LoopKind, Instant>,
     outboxes: BTreeMap<TabId, Outbox>,
     short_loop: Interval,
     long_loop: Interval,
@@ -236,13 +239,13 @@ impl Actor {
             }
             Mail::Event(event) => self.apply(event),
             // News of a stream that was closed, or replaced, meanwhile.
-            Mail::Stream(number, topic, _)
+            Mail::Stream(number, topic, ..)
                 if self.open.get(&topic).is_none_or(|(open, _)| *open != number) => {}
-            Mail::Stream(_, topic, news) => {
+            Mail::Stream(_, topic, news, came) => {
                 if matches!(news, StreamNews::Refused(_)) {
                     self.open.remove(&topic);
                 }
-                self.apply(Event::Stream(topic, news));
+                self.apply_at(Event::Stream(topic, news), came);
             }
             Mail::Look(answer) => {
                 let topics: Vec<_> = self.state.topics().map(|topic| topic.to_string()).collect();
@@ -261,18 +264,7 @@ impl Actor {
     }
 
     fn apply(&mut self, event: Event) {
-        self.log_unusable(&event);
-        let stood = matches!(event, Event::Stood(_));
-        let age = self.born.elapsed();
-        for effect in self.state.apply(event, age) {
-            self.perform(effect);
-        }
-        if stood {
-            self.note_rank();
-            if std::mem::replace(&mut self.claiming, Claiming::Not) == Claiming::Again {
-                self.claim();
-            }
-        }
+        self.apply_at(event, Instant::now());
     }
 
     fn note_rank(&mut self) {
@@ -304,15 +296,49 @@ impl Actor {
         });
     }
 
-    fn perform(&mut self, effect: Effect) {
+    /// Applies what happened at a time that may be past.
+    fn apply_at(&mut self, event: Event, happened: Instant) {
+        self.log_unusable(&event);
+        let stood = matches!(event, Event::Stood(_));
+        let age = self.born.elapsed();
+        // Only these make notifications; what follows from others is a reply.
+        let news = matches!(
+            event,
+            Event::Answered(..) | Event::Relayed(..) | Event::Stream(_, StreamNews::Event { .. })
+        );
+        for effect in self.state.apply(event, age) {
+            self.perform(effect, news.then_some(happened));
+        }
+        let (state, metrics) = (&self.state, &self.host.metrics);
+        self.begun.retain(|kind, at| {
+            let goes_on = state.is_under_way(*kind);
+            if !goes_on {
+                metrics.turned(kind.word(), at.elapsed());
+            }
+            goes_on
+        });
+        if stood {
+            self.note_rank();
+            if std::mem::replace(&mut self.claiming, Claiming::Not) == Claiming::Again {
+                self.claim();
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, news: Option<Instant>) {
         match effect {
             Effect::Send(tabs, message) => {
                 // Encoded once: every tab gets the same bytes.
                 let text: tokio_tungstenite::tungstenite::Utf8Bytes =
                     message.encode(self.host.seams.clock.wall()).into();
+                let mut fullest = (0, 0);
                 for outbox in tabs.iter().filter_map(|tab| self.outboxes.get(tab)) {
                     outbox.push(text.clone());
                     self.host.metrics.notifications.inc();
+                    fullest = fullest.max(outbox.depth());
+                }
+                if let Some(happened) = news {
+                    self.host.metrics.notified(happened.elapsed(), fullest);
                 }
             }
             Effect::Close(tab, code) => {
@@ -322,6 +348,7 @@ impl Actor {
             }
             Effect::Check(kind, sessions) => {
                 self.count_turn(kind, "begun");
+                self.begun.insert(kind, Instant::now());
                 self.turns.spawn(check(Arc::clone(&self.host), kind, sessions));
             }
             Effect::Claim => self.claim(),
@@ -356,10 +383,11 @@ impl Actor {
         let task = self.streams.spawn(async move {
             let tell = |news: StreamNews| {
                 let (host, mailbox, life, rank) = (&host, &mailbox, &life, *rank.borrow());
+                let happened = Instant::now();
                 async move {
                     let record = Record::Stream(topic, news.clone());
                     let mail = match share(host, life, rank, &record).await {
-                        Shared::Taken(_) => Mail::Stream(number, topic, news),
+                        Shared::Taken(_) => Mail::Stream(number, topic, news, happened),
                         // Another leads by now, and holds this stream itself.
                         Shared::Refused => Mail::Event(Event::NeedsChanged),
                     };

@@ -277,6 +277,11 @@ impl ChannelState {
         vec![Effect::Send(vec![tab], ServerMessage::error(code, text))]
     }
 
+    /// Whether a turn of this loop is under way.
+    pub(crate) fn is_under_way(&self, kind: LoopKind) -> bool {
+        self.under_way.contains_key(&kind)
+    }
+
     fn begin_turn(&mut self, kind: LoopKind) -> Vec<Effect> {
         if self.under_way.contains_key(&kind) {
             return vec![Effect::Overrun(kind)];

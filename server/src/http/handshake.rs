@@ -27,7 +27,10 @@ const WEBSOCKET_VERSION: &str = "13";
 pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request) -> Response {
     let key = match check(&host, &request) {
         Ok(key) => key,
-        Err(refusal) => return *refusal,
+        Err(refusal) => {
+            host.metrics.refused(refusal.status());
+            return *refusal;
+        }
     };
     let place = match admit(&host, &request) {
         Ok(place) => place,

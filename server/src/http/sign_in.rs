@@ -17,6 +17,21 @@ use crate::{auth::Credential, channel::event::Event, host::Host};
 /// Cookie that binds a sign-in to the browser that began it.
 const STATE_COOKIE: &str = "polytab_sign_in";
 
+/// What a provider says when it refuses (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
+const ERRORS: [&str; 11] = [
+    "access_denied",
+    "account_selection_required",
+    "consent_required",
+    "interaction_required",
+    "invalid_request",
+    "invalid_scope",
+    "login_required",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_response_type",
+];
+
 /// What the provider sends a browser back with.
 #[derive(Debug, Deserialize)]
 pub(super) struct Callback {
@@ -56,6 +71,8 @@ pub(super) async fn callback(
     Query(callback): Query<Callback>,
 ) -> Response {
     if let Some(error) = callback.error {
+        // A browser brought it, whatever it is: only the words of OAuth are for a log (RFC 6749 §4.1.2.1).
+        let error = ERRORS.iter().find(|known| **known == error);
         tracing::info!(error, "a sign-in was refused by the provider");
         return (
             StatusCode::FORBIDDEN,

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use polytab_protocol::sessions::{Activation, BadBody, SessionsReading};
 use polytab_seams::http::{HttpClient, HttpError};
 use thiserror::Error;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -62,6 +63,7 @@ impl Backend {
             SessionsKind::V1 => ("sessions_v1", &["notebooks", "servers"]),
             SessionsKind::V2 => ("sessions_v2", &["data", "sessions"]),
         };
+        let since = Instant::now();
         let read = async {
             let body = self.get(segments, token).await?;
             Ok(match kind {
@@ -69,7 +71,7 @@ impl Backend {
                 SessionsKind::V2 => SessionsReading::from_v2(&body)?,
             })
         };
-        self.counted(route, read.await)
+        self.counted((route, since), read.await)
     }
 
     async fn activations(&self, projects: BTreeSet<u64>, token: &str) -> Reading {
@@ -84,6 +86,7 @@ impl Backend {
 
     async fn activation(&self, project: u64, token: &str) -> Option<Activation> {
         let id = project.to_string();
+        let since = Instant::now();
         let read = async {
             let body = self.get(&["projects", &id, "graph", "status"], token).await?;
             Ok(Activation::from_graph_status(&body)?)
@@ -91,19 +94,20 @@ impl Backend {
         match read.await {
             // Refused is an answer: the user will never see this project's progress (PROTOCOL B6).
             Err(Unusable::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
+                self.metrics.called("graph_status", "refused", since);
                 Some(Activation::Failed)
             }
-            other => self.counted("graph_status", other),
+            other => self.counted(("graph_status", since), other),
         }
     }
 
-    fn counted<T>(&self, route: &'static str, read: Result<T, Unusable>) -> Option<T> {
+    fn counted<T>(&self, (route, since): (&'static str, Instant), read: Result<T, Unusable>) -> Option<T> {
         let result = match &read {
             Ok(_) => "ok",
             Err(Unusable::Body(_) | Unusable::Status(_)) => "unusable",
             Err(Unusable::Http(_) | Unusable::Request(_)) => "failed",
         };
-        self.metrics.called(route, result);
+        self.metrics.called(route, result, since);
         read.inspect_err(|error| tracing::debug!(route, %error, "unusable answer"))
             .ok()
     }

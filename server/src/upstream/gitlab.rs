@@ -14,7 +14,7 @@ use polytab_protocol::{
 };
 use polytab_seams::http::HttpClient;
 use serde_json::value::RawValue;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::backend::join;
@@ -145,11 +145,12 @@ impl Gitlab {
         let Ok(request) = self.request(topic, token, progress.last_event.as_deref()) else {
             return Ended::Failed;
         };
+        let since = Instant::now();
         let answer = match self.client.open(request).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%topic, %error, "no event stream");
-                self.metrics.called("event_stream", "failed");
+                self.metrics.called("event_stream", "failed", since);
                 return Ended::Failed;
             }
         };
@@ -159,22 +160,26 @@ impl Gitlab {
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         match answer.status() {
             StatusCode::OK if is_stream => {
-                self.metrics.called("event_stream", "ok");
+                self.metrics.called("event_stream", "ok", since);
                 progress.accepted = true;
                 if !tell(StreamNews::Accepted).await {
                     return Ended::Unheard;
                 }
                 self.read(answer.into_body(), progress, tell).await
             }
-            StatusCode::UNAUTHORIZED => Ended::Unauthorized,
+            StatusCode::UNAUTHORIZED => {
+                self.metrics.called("event_stream", "refused", since);
+                Ended::Unauthorized
+            }
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
+                self.metrics.called("event_stream", "refused", since);
                 Ended::Refused(ErrorCode::Forbidden)
             }
             // The stream has ended for good (MOCKS G4).
             StatusCode::NO_CONTENT => Ended::Refused(ErrorCode::UpstreamUnavailable),
             status => {
                 tracing::debug!(%topic, %status, "no event stream");
-                self.metrics.called("event_stream", "unusable");
+                self.metrics.called("event_stream", "unusable", since);
                 Ended::Failed
             }
         }
