@@ -10,6 +10,7 @@ mod load;
 mod mock_service;
 mod process;
 mod scenario_errors;
+mod secrets;
 mod stubs;
 mod suite;
 mod url_target;
