@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Addresses,
-    auth::Auth,
+    auth::{Auth, Provider},
     config::Config,
     coordinator::{Coordinator, Memory, Reach, Redis, Spans},
     hub::Hub,
@@ -69,8 +69,7 @@ impl Host {
             auth: Auth::new(
                 &config,
                 &seams,
-                client.clone(),
-                Arc::clone(&metrics),
+                Provider::new(&config, seams.clock.clone(), client.clone(), Arc::clone(&metrics)),
                 (Arc::clone(&coordinator), Arc::clone(&reach)),
             ),
             backend: Backend::new(&config, client.clone(), Arc::clone(&metrics)),

@@ -147,32 +147,36 @@ impl Metrics {
             "Messages put into outboxes",
             metrics.notifications.clone(),
         );
-        registry.register(
-            "lease_changes",
-            "Changes of what this instance is for a user, by what it became",
-            metrics.ranks.clone(),
-        );
-        registry.register(
-            "channels_led",
-            "Users for whom this instance asks the services, for all instances",
-            metrics.led.clone(),
-        );
-        registry.register(
-            "stale_writes",
-            "What this instance learned for a user and could not share, as another led by then",
-            metrics.stale_writes.clone(),
-        );
-        registry.register(
-            "coordinator_up",
-            "1 while the other instances can be reached",
-            metrics.coordinator_up.clone(),
-        );
+        metrics.register_instances(&mut registry);
         metrics.register_measured(&mut registry);
         *metrics
             .registry
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = registry;
         metrics
+    }
+
+    fn register_instances(&self, registry: &mut Registry) {
+        registry.register(
+            "lease_changes",
+            "Changes of what this instance is for a user, by what it became",
+            self.ranks.clone(),
+        );
+        registry.register(
+            "channels_led",
+            "Users for whom this instance asks the services, for all instances",
+            self.led.clone(),
+        );
+        registry.register(
+            "stale_writes",
+            "What this instance learned for a user and could not share, as another led by then",
+            self.stale_writes.clone(),
+        );
+        registry.register(
+            "coordinator_up",
+            "1 while the other instances can be reached",
+            self.coordinator_up.clone(),
+        );
     }
 
     fn register_measured(&self, registry: &mut Registry) {

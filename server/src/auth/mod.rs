@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use polytab_protocol::id::{LoginSessionId, UserId};
-use polytab_seams::{Seams, http::HttpClient};
+use polytab_seams::Seams;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::provider::Provider;
 use self::{
-    provider::{Grant, Provider, ProviderError},
+    provider::{Grant, ProviderError},
     sessions::{LoginSession, Sessions, Tokens},
     vault::Seal,
 };
@@ -23,7 +24,6 @@ use crate::{
     channel::event::Validity,
     config::Config,
     coordinator::{Coordinator, Reach},
-    metrics::Metrics,
 };
 
 /// The event that makes a JWT a logout token (OpenID Connect Back-Channel Logout §2.4).
@@ -67,12 +67,11 @@ impl Auth {
     pub(crate) fn new(
         config: &Config,
         seams: &Seams,
-        client: HttpClient,
-        metrics: Arc<Metrics>,
+        provider: Provider,
         (coordinator, reach): (Arc<dyn Coordinator>, Arc<Reach>),
     ) -> Self {
         Self {
-            provider: Provider::new(config, seams.clock.clone(), client, metrics),
+            provider,
             sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
             flows: sign_in::Flows::new(config.sign_ins, config.sign_in_life.0),
             seams: seams.clone(),
