@@ -24,8 +24,6 @@ use crate::{auth::Auth, channel::event::StreamNews, config::Config, metrics::Met
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How often in a row GitLab may refuse the token of a session that stands, before it is believed.
 const UNAUTHORIZED: u32 = 3;
-/// Longer event ids are taken for none, as too many of them are remembered, and no request could carry them.
-const ID_BYTES: usize = 128;
 /// The event that says that events were lost (MOCKS G4).
 const RESET: &str = "reset";
 
@@ -226,10 +224,7 @@ impl Gitlab {
                         tracing::warn!(data = event.data, "events were lost upstream");
                         progress.last_event = None;
                     }
-                    Item::Event(mut event) => {
-                        if event.id.len() > ID_BYTES {
-                            event.id.clear();
-                        }
+                    Item::Event(event) => {
                         // After one that cannot be sent, the one before it is asked for: what comes again is known.
                         if !event.id.is_empty() && sendable(&event.id).is_some() {
                             progress.last_event = Some(event.id.clone());
