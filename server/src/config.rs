@@ -1,6 +1,11 @@
 //! Every setting and every bound of the server, with its unit and its reason, in one place.
 
-use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::SignedDuration;
 use polytab_protocol::close::CloseCode;
@@ -16,6 +21,11 @@ pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
 
 /// hyper reads into a buffer that is never smaller.
 const LEAST_HEADER_BYTES: usize = 8192;
+
+/// Names of cookies that browsers take over https only (RFC 6265bis §4.1.3); in any case of letters.
+const SECURE_PREFIXES: [&str; 2] = ["__Host-", "__Secure-"];
+/// What a cookie's name cannot contain (RFC 9110 §5.6.2).
+const COOKIE_SEPARATORS: &[u8] = b"()<>@,;:\\\"/[]?={}";
 
 /// A duration that is written with its unit: `250ms`, `5s`, `2m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,9 +93,14 @@ pub struct Config {
     pub listen: String,
     /// Where browsers reach the server; its origin is allowed, and sign-ins come back to it.
     pub public_url: Url,
+    /// The server's certificate, with those of its issuers after it, as PEM; with it and its key https is spoken.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's key, as PEM.
+    pub tls_key: Option<PathBuf>,
     /// Path of the WebSocket (PROTOCOL A1).
     pub path: String,
-    /// Name of the session cookie (PROTOCOL A1).
+    /// Name of the session cookie (PROTOCOL A1). With the prefix `__Host-` browsers take it from this host alone, over
+    /// https.
     pub session_cookie: String,
     /// Further origins whose pages may connect.
     pub allowed_origins: Vec<Url>,
@@ -223,6 +238,8 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:8080".into(),
             public_url: url("http://127.0.0.1:8080"),
+            tls_certificate: None,
+            tls_key: None,
             path: "/ui-server/ws".into(),
             session_cookie: "_renku_session".into(),
             allowed_origins: Vec::new(),
@@ -439,7 +456,51 @@ impl Config {
                 return refuse(key, "is an `http` or `https` URL");
             }
         }
-        Ok(())
+        self.check_https().map_err(|(key, problem)| ConfigError::Value {
+            key: key.to_owned(),
+            problem,
+        })
+    }
+
+    /// What must go together for browsers to reach the server over https.
+    fn check_https(&self) -> Result<(), (&'static str, String)> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => return Err(("tls_key", "is needed with `tls_certificate`".to_owned())),
+            (None, Some(_)) => return Err(("tls_certificate", "is needed with `tls_key`".to_owned())),
+            (Some(_), Some(_)) if !self.is_https() => {
+                let problem = format!(
+                    "`{}` begins with `https://` when `tls_certificate` is set",
+                    self.public_url
+                );
+                return Err(("public_url", problem));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let name = self.session_cookie.as_str();
+        let is_token = |byte: u8| byte.is_ascii_graphic() && !COOKIE_SEPARATORS.contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            let problem = format!("`{name}` is no name of a cookie: letters, digits, `-` and `_` are");
+            return Err(("session_cookie", problem));
+        }
+        let has = |prefix: &&str| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        match SECURE_PREFIXES.into_iter().find(has) {
+            Some(prefix) if !self.is_https() => Err((
+                "session_cookie",
+                format!(
+                    "browsers take a cookie `{prefix}…` over https only, and `public_url` is `{}`; change one of the two",
+                    self.public_url
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether browsers reach the server over https, by itself or through a proxy.
+    pub(crate) fn is_https(&self) -> bool {
+        self.public_url.scheme() == "https"
     }
 
     /// The same settings for time that goes `speed` times as fast: every wait is that much shorter. Token times are
@@ -593,6 +654,42 @@ mod tests {
             let error = load(&[], &[(key, value)]).unwrap_err();
             assert!(error.starts_with(start), "{error}");
         }
+    }
+
+    #[test]
+    fn what_https_needs_goes_together() {
+        let https = ("public_url", "https://a.example");
+        let (certificate, key) = (("tls_certificate", "/c.pem"), ("tls_key", "/k.pem"));
+        let host = ("session_cookie", "__Host-session");
+        for (flags, error) in [
+            (
+                &[certificate][..],
+                "setting `tls_key`: is needed with `tls_certificate`",
+            ),
+            (&[key], "setting `tls_certificate`: is needed with `tls_key`"),
+            (
+                &[certificate, key],
+                "setting `public_url`: `http://127.0.0.1:8080/` begins with `https://` when `tls_certificate` is set",
+            ),
+            (
+                &[host],
+                "setting `session_cookie`: browsers take a cookie `__Host-…` over https only, and `public_url` is \
+                 `http://127.0.0.1:8080/`; change one of the two",
+            ),
+            (
+                &[("session_cookie", "__secure-a")],
+                "setting `session_cookie`: browsers take a cookie `__Secure-…` over https only, and `public_url` is \
+                 `http://127.0.0.1:8080/`; change one of the two",
+            ),
+            (
+                &[("session_cookie", "a b")],
+                "setting `session_cookie`: `a b` is no name of a cookie: letters, digits, `-` and `_` are",
+            ),
+        ] {
+            assert_eq!(load(&[], flags).unwrap_err(), error);
+        }
+        assert!(load(&[], &[https, certificate, key, host]).is_ok());
+        assert!(load(&[], &[https]).is_ok());
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use polytab_seams::Seams;
+use futures_util::future::Either;
+use polytab_seams::{
+    Seams,
+    tls::{certificate::Identity, listen::TlsListen},
+};
 use polytab_server::{Config, ENV_PREFIX, Server};
 use tokio::{
     net::TcpListener,
@@ -102,6 +106,8 @@ fn print(config: &Config) -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<()> {
     use anyhow::Context;
 
+    let identity = identity(&config)?;
+    let handshake = config.header_timeout.0;
     let listen = config.listen.clone();
     let listener = TcpListener::bind(&listen)
         .await
@@ -110,7 +116,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     ready(&format!("listening on {address}"));
     let stop = CancellationToken::new();
     let server = Server::new(config, Seams::system());
-    let serving = server.serve(listener, stop.clone());
+    let serving = match &identity {
+        Some(identity) => {
+            let listener = TlsListen::new(listener, identity, handshake);
+            Either::Left(server.serve(listener, stop.clone()))
+        }
+        None => Either::Right(server.serve(listener, stop.clone())),
+    };
     tokio::pin!(serving);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut asked = false;
@@ -134,6 +146,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::info!("draining; ask again to stop at once");
         stop.cancel();
     }
+}
+
+/// Who the server is, when it speaks TLS itself.
+fn identity(config: &Config) -> anyhow::Result<Option<Identity>> {
+    let files = config.tls_certificate.as_deref().zip(config.tls_key.as_deref());
+    let identity = files.map(|(certificate, key)| Identity::from_files(certificate, key));
+    Ok(identity.transpose()?)
 }
 
 #[expect(

@@ -16,6 +16,8 @@ use crate::{auth::Credential, channel::event::Event, host::Host};
 
 /// Cookie that binds a sign-in to the browser that began it.
 const STATE_COOKIE: &str = "polytab_sign_in";
+/// The same over https: no other host, and nobody on the way, can set it.
+const HOST_STATE_COOKIE: &str = "__Host-polytab_sign_in";
 
 /// What a provider says when it refuses (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
 const ERRORS: [&str; 11] = [
@@ -51,7 +53,7 @@ pub(super) struct BackchannelLogout {
 pub(super) async fn login(State(host): State<Arc<Host>>) -> Response {
     match host.auth.begin_sign_in().await {
         Ok(begun) => {
-            let cookie = cookie(&host, STATE_COOKIE, &begun.state);
+            let cookie = cookie(&host, state_cookie(&host), &begun.state);
             ([(header::SET_COOKIE, cookie)], Redirect::to(&begun.url)).into_response()
         }
         Err(error) => {
@@ -80,7 +82,7 @@ pub(super) async fn callback(
         )
             .into_response();
     }
-    if named(&headers, STATE_COOKIE).as_deref() != Some(callback.state.as_str()) {
+    if named(&headers, state_cookie(&host)).as_deref() != Some(callback.state.as_str()) {
         return (
             StatusCode::BAD_REQUEST,
             "this sign-in was begun in another browser",
@@ -141,13 +143,22 @@ pub(super) async fn backchannel_logout(
     ([(header::CACHE_CONTROL, "no-store")], StatusCode::OK).into_response()
 }
 
-/// `Secure` is left out over plain HTTP, or no browser would send the cookie back.
+fn state_cookie(host: &Host) -> &'static str {
+    if host.config.is_https() {
+        HOST_STATE_COOKIE
+    } else {
+        STATE_COOKIE
+    }
+}
+
+/// `Secure` is left out over plain HTTP, or no browser would send the cookie back. The path and the absence of a domain
+/// are what the prefix `__Host-` asks for.
 fn cookie(host: &Host, name: &str, value: &str) -> String {
     Cookie::build((name.to_owned(), value.to_owned()))
         .path("/")
         .http_only(true)
         .same_site(SameSite::Lax)
-        .secure(host.config.public_url.scheme() == "https")
+        .secure(host.config.is_https())
         .build()
         .to_string()
 }

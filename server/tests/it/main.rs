@@ -10,4 +10,5 @@ mod echo;
 mod handshake;
 mod services;
 mod support;
+mod tls;
 mod wire;

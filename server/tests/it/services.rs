@@ -92,7 +92,7 @@ pub(crate) fn signed(claims: &Value) -> String {
     clippy::disallowed_methods,
     reason = "the server under test reads the system's clock"
 )]
-fn in_an_hour() -> u64 {
+pub(crate) fn in_an_hour() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("it is after 1970").as_secs() + 3600
 }
