@@ -1,5 +1,8 @@
 //! The reference server as a process: parses, starts, and maps the outcome to an exit code.
 
+#[cfg(feature = "otel")]
+mod telemetry;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
@@ -43,7 +46,16 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(not(feature = "otel"))]
     start_logs(arguments.log_json);
+    #[cfg(feature = "otel")]
+    let _exporting = match telemetry::start(filter(), arguments.log_json) {
+        Ok(exporting) => exporting,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let config = match settings(&arguments) {
         Ok(config) => config,
         Err(error) => {
@@ -63,10 +75,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// How much is logged.
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into())
+}
+
+#[cfg(not(feature = "otel"))]
 fn start_logs(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter())
         .with_writer(std::io::stderr);
     if json { logs.json().init() } else { logs.init() }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::{Duration, Instant};
+use tracing::Instrument;
 use url::{Url, form_urlencoded::Serializer};
 
 use super::{AccessClaims, sessions::Tokens};
@@ -337,7 +338,8 @@ impl Provider {
     ) -> Result<Response<Bytes>, ProviderError> {
         let request = request.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         let since = Instant::now();
-        let answer = self.client.send(request).await;
+        let call = tracing::debug_span!("call", route);
+        let answer = self.client.send(request).instrument(call).await;
         let result = match answer.as_ref().map(Response::status) {
             Ok(StatusCode::OK) => "ok",
             Ok(status) if status.is_client_error() => "refused",

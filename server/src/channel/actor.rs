@@ -15,6 +15,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     event::{Ask, Effect, Event, LoopKind, Reading, StreamNews, Validity},
@@ -349,12 +350,15 @@ impl Actor {
             Effect::Check(kind, sessions) => {
                 self.count_turn(kind, "begun");
                 self.begun.insert(kind, Instant::now());
-                self.turns.spawn(check(Arc::clone(&self.host), kind, sessions));
+                let span = tracing::debug_span!("check", loop_kind = kind.word());
+                self.turns
+                    .spawn(check(Arc::clone(&self.host), kind, sessions).instrument(span));
             }
             Effect::Claim => self.claim(),
             Effect::Ask(what) => {
+                let span = tracing::debug_span!("ask", loop_kind = what.kind.word());
                 self.turns
-                    .spawn(ask(Arc::clone(&self.host), Arc::clone(&self.life), what));
+                    .spawn(ask(Arc::clone(&self.host), Arc::clone(&self.life), what).instrument(span));
             }
             Effect::Announce(topic) => self.announce(topic),
             Effect::Overrun(kind) => self.count_turn(kind, "overrun"),

@@ -10,6 +10,7 @@ use polytab_protocol::sessions::{Activation, BadBody, SessionsReading};
 use polytab_seams::http::{HttpClient, HttpError};
 use thiserror::Error;
 use tokio::time::Instant;
+use tracing::Instrument;
 use url::Url;
 
 use crate::{
@@ -71,7 +72,7 @@ impl Backend {
                 SessionsKind::V2 => SessionsReading::from_v2(&body)?,
             })
         };
-        self.counted((route, since), read.await)
+        self.counted((route, since), read.instrument(call(route)).await)
     }
 
     async fn activations(&self, projects: BTreeSet<u64>, token: &str) -> Reading {
@@ -91,7 +92,7 @@ impl Backend {
             let body = self.get(&["projects", &id, "graph", "status"], token).await?;
             Ok(Activation::from_graph_status(&body)?)
         };
-        match read.await {
+        match read.instrument(call("graph_status")).await {
             // Refused is an answer: the user will never see this project's progress (PROTOCOL B6).
             Err(Unusable::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
                 self.metrics.called("graph_status", "refused", since);
@@ -123,6 +124,11 @@ impl Backend {
         }
         Ok(answer.into_body())
     }
+}
+
+/// The span of a call.
+fn call(route: &'static str) -> tracing::Span {
+    tracing::debug_span!("call", route)
 }
 
 /// A URL below `base`. Each segment is escaped: no input can lead anywhere else.

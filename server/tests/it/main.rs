@@ -10,5 +10,7 @@ mod echo;
 mod handshake;
 mod services;
 mod support;
+#[cfg(feature = "otel")]
+mod telemetry;
 mod tls;
 mod wire;
