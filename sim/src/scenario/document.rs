@@ -25,7 +25,7 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Vec<Problem>> 
 /// # Errors
 ///
 /// Everything that is wrong with it.
-pub(crate) fn parse<T: DeserializeOwned>(name: &str, content: &str) -> Result<T, Vec<Problem>> {
+pub fn parse<T: DeserializeOwned>(name: &str, content: &str) -> Result<T, Vec<Problem>> {
     let source = Source {
         id: name.to_owned(),
         path: name.into(),

@@ -72,7 +72,7 @@ fn one(found: &Found, routes: &[&str], loaded: &mut Loaded) {
 }
 
 /// The scenarios of one file's text: none if anything is wrong with it.
-fn text(source: &Arc<Source>, routes: &[&str]) -> (Vec<Scenario>, Vec<Problem>) {
+pub fn text(source: &Arc<Source>, routes: &[&str]) -> (Vec<Scenario>, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some(root) = yaml::parse(source, &mut problems) else {
         return (Vec::new(), problems);

@@ -5,7 +5,7 @@ mod check;
 pub mod claim;
 mod de;
 mod decode;
-pub(crate) mod document;
+pub mod document;
 pub mod explain;
 pub(crate) mod files;
 mod include;
