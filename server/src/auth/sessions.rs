@@ -103,12 +103,12 @@ impl LoginSession {
         }
     }
 
-    /// One that another instance kept. The provider is asked of it before it is used.
-    pub(super) fn restored(stored: Stored, seal: Seal) -> Self {
+    /// One that another instance kept, and of which the provider was asked so long ago.
+    pub(super) fn restored(stored: Stored, seal: Seal, asked: Duration) -> Self {
         let session = Self::new(stored.user, stored.sid, stored.tokens, stored.began);
         Self {
             seal: Some(seal),
-            gate: tokio::sync::Mutex::new(None),
+            gate: tokio::sync::Mutex::new(Instant::now().checked_sub(asked)),
             ..session
         }
     }

@@ -38,7 +38,7 @@ impl Auth {
                 if let Some(own) = own {
                     own.adopt(stored.tokens);
                 } else {
-                    let session = LoginSession::restored(stored, seal);
+                    let session = LoginSession::restored(stored, seal, self.asked_about());
                     session.kept.store(self.reach.finds(), Ordering::Release);
                     self.sessions.put(id.clone(), session, now);
                 }
@@ -53,6 +53,14 @@ impl Auth {
             Err(_) if own.is_some() => Ok(Some(id)),
             Err(lost) => Err(lost),
         }
+    }
+
+    /// When the provider was asked about a session of another instance is not known, but for that it was within the
+    /// interval. Drawn, so that a herd that comes from an instance that was lost does not go on to the provider.
+    fn asked_about(&self) -> Duration {
+        let interval = self.config.introspection_interval.0.as_millis();
+        let interval = u64::try_from(interval).unwrap_or(u64::MAX).max(1);
+        Duration::from_millis(self.seams.random.below("server/introspection", interval))
     }
 
     /// Keeps a login session for the other instances, once per find of the coordinator.

@@ -252,6 +252,24 @@ async fn an_event_id_that_no_header_can_carry_silences_no_topic() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_cut_at_once_is_not_opened_in_a_loop() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    Mock::given(path("/project/42/push"))
+        .respond_with(stream("retry: 0\n\n"))
+        .mount(&server)
+        .await;
+    let begun = tokio::time::Instant::now();
+
+    told(&host, 4).await;
+
+    assert!(
+        begun.elapsed() >= Duration::from_millis(300),
+        "three waits between four"
+    );
+}
+
+#[tokio::test]
 async fn a_stream_that_cannot_be_had_says_why() {
     for (answer, code) in [
         (ResponseTemplate::new(404), ErrorCode::Forbidden),

@@ -22,6 +22,8 @@ use crate::{auth::Auth, channel::event::StreamNews, config::Config, metrics::Met
 
 /// The longest delay before a stream is opened again.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// And this at least, whatever GitLab says: a stream that is cut at once must not be opened in a loop.
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// How often in a row GitLab may refuse the token of a session that stands, before it is believed.
 const UNAUTHORIZED: u32 = 3;
 /// The event that says that events were lost (MOCKS G4).
@@ -219,7 +221,9 @@ impl Gitlab {
             for item in items {
                 match item {
                     Item::Comment => {}
-                    Item::Retry(ms) => progress.retry = Duration::from_millis(ms).min(LONGEST_RETRY),
+                    Item::Retry(ms) => {
+                        progress.retry = Duration::from_millis(ms).clamp(SHORTEST_RETRY, LONGEST_RETRY);
+                    }
                     Item::Event(event) if event.event == RESET => {
                         tracing::warn!(data = event.data, "events were lost upstream");
                         progress.last_event = None;

@@ -62,10 +62,12 @@ pub(super) struct Cluster {
     pub(super) folder: TempDir,
     redis: Process,
     redis_port: u16,
+    /// What every instance is started with.
+    settings: Vec<(String, String)>,
     instances: Vec<Process>,
     ports: [u16; 3],
     proxy_port: u16,
-    _proxy: Process,
+    proxy: Process,
     mocks: Option<(Process, String)>,
 }
 
@@ -111,13 +113,9 @@ fn start(command: &mut Command, log: &Path) -> Process {
 impl Cluster {
     /// With our mocks, at so many times the usual pace.
     pub(super) fn start(proxy: Proxy, speed: u32) -> Self {
-        let mut cluster = Self::without_services(proxy);
-        let public = cluster.public();
-        let (mocks, line) = start_mocks(cluster.folder.path(), &public);
-        let control = line["control"].as_str().expect("the line names the control API");
-        cluster.mocks = Some((mocks, control.to_owned()));
-        cluster.start_instances(&Services::told(&line), speed);
+        let mut cluster = Self::with_mocks(proxy, speed);
         for nth in 0..3 {
+            cluster.start_another();
             wait_for("an instance is ready", || {
                 cluster.get(nth, "/readyz") == "ready\n"
             });
@@ -128,13 +126,37 @@ impl Cluster {
         cluster
     }
 
+    /// With our mocks, at the usual pace, and with one instance to begin with.
+    pub(super) fn start_first(proxy: Proxy, settings: &[(&str, &str)]) -> Self {
+        let mut cluster = Self::with_mocks(proxy, 1);
+        let own = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        cluster.settings.extend(own);
+        cluster.start_another();
+        wait_for("the proxy passes on", || {
+            get(cluster.proxy_port, "/readyz") == "ready\n"
+        });
+        cluster
+    }
+
     /// For services that come later, at these ports.
     pub(super) fn start_for(proxy: Proxy, speed: u32, mocks: [u16; 4]) -> Self {
         let mut cluster = Self::without_services(proxy);
-        cluster.start_instances(&Services::at(mocks), speed);
+        cluster.settings = cluster.settings_for(&Services::at(mocks), speed);
         for nth in 0..3 {
+            cluster.start_another();
             wait_for("an instance is there", || cluster.get(nth, "/healthz") == "ok\n");
         }
+        cluster
+    }
+
+    fn with_mocks(proxy: Proxy, speed: u32) -> Self {
+        let mut cluster = Self::without_services(proxy);
+        let (mocks, line) = start_mocks(cluster.folder.path(), &cluster.public());
+        let control = line["control"].as_str().expect("the line names the control API");
+        cluster.mocks = Some((mocks, control.to_owned()));
+        cluster.settings = cluster.settings_for(&Services::told(&line), speed);
         cluster
     }
 
@@ -145,24 +167,24 @@ impl Cluster {
         Self {
             redis: start_redis(folder.path(), redis_port),
             redis_port,
+            settings: Vec::new(),
             instances: Vec::new(),
             ports,
             proxy_port,
-            _proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
+            proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
             mocks: None,
             folder,
         }
     }
 
-    fn start_instances(&mut self, services: &Services, speed: u32) {
+    fn settings_for(&self, services: &Services, speed: u32) -> Vec<(String, String)> {
         let config = serde_json::to_value(Config::default().scaled(speed)).expect("settings are plain");
         let times = config.as_object().expect("settings have names").iter();
         let times = times.filter_map(|(key, value)| {
             let span = value.as_str().filter(|text| text.ends_with("ms"))?;
             Some((key.clone(), span.to_owned()))
         });
-        let mut settings: Vec<_> = times.collect();
-        for (key, value) in [
+        let others = [
             ("public_url", self.public()),
             ("oidc_issuer", services.issuer.clone()),
             ("oidc_client_secret", "client-secret-for-tests-only".to_owned()),
@@ -171,18 +193,28 @@ impl Cluster {
             ("redis_url", format!("redis://127.0.0.1:{}", self.redis_port)),
             ("version", "0000000".to_owned()),
             ("debug_channels", "true".to_owned()),
-        ] {
-            settings.push((key.to_owned(), value));
+        ];
+        let others = others.map(|(key, value)| (key.to_owned(), value));
+        times.chain(others).collect()
+    }
+
+    /// Starts the next instance.
+    pub(super) fn start_another(&mut self) {
+        let nth = self.instances.len();
+        let mut command = polytab();
+        command.args(["serve", "--no-mocks", "--port", &self.ports[nth].to_string()]);
+        for (key, value) in &self.settings {
+            command.args(["--set", &format!("{key}={value}")]);
         }
-        for (nth, port) in self.ports.into_iter().enumerate() {
-            let mut command = polytab();
-            command.args(["serve", "--no-mocks", "--port", &port.to_string()]);
-            for (key, value) in &settings {
-                command.args(["--set", &format!("{key}={value}")]);
-            }
-            let log = self.folder.path().join(format!("instance-{nth}.log"));
-            self.instances.push(start(command.stdout(Stdio::null()), &log));
-        }
+        let log = self.folder.path().join(format!("instance-{nth}.log"));
+        self.instances.push(start(command.stdout(Stdio::null()), &log));
+    }
+
+    /// Waits until an instance has ended.
+    pub(super) fn wait_for_the_end_of(&mut self, nth: usize) -> Duration {
+        let begun = Instant::now();
+        self.instances[nth].0.wait().expect("it was started");
+        begun.elapsed()
     }
 
     /// Where browsers reach it.
@@ -429,7 +461,10 @@ fn exchange(address: &str, request: &str) -> std::io::Result<String> {
 impl Drop for Cluster {
     #[expect(clippy::print_stderr, reason = "the logs go with the test")]
     fn drop(&mut self) {
-        // A process that is stopped ends like any other, but what failed is told by its logs.
+        // nginx's workers outlive one that is killed.
+        send(&self.proxy, Signal::TERM);
+        self.proxy.0.wait().ok();
+        // What failed is told by the logs.
         if std::thread::panicking() {
             for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
                 if entry.path().extension().is_some_and(|kind| kind == "log") {

@@ -4,6 +4,7 @@
 //! does; `cargo test -p polytab --test it -- --ignored instances` runs them at the usual pace and size.
 
 mod cluster;
+mod rollout;
 mod suite;
 
 use std::{collections::BTreeSet, time::Duration};

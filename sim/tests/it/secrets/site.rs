@@ -82,6 +82,8 @@ pub(crate) async fn with_site(work: impl AsyncFnOnce(&Site)) -> Findings {
                 .with_filter(own()),
         )
         .with(fmt::layer().json().with_writer(json_writer).with_filter(own()));
+    // With a single subscriber, an event that another thread meets first would be switched off for all.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     // Of this thread, on which all tasks run.
     let mut findings = {
         let _logs = tracing::subscriber::set_default(logs);
