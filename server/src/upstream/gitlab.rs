@@ -22,7 +22,7 @@ use crate::{auth::Auth, channel::event::StreamNews, config::Config, metrics::Met
 
 /// The longest delay before a stream is opened again.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
-/// And this at least, whatever GitLab says: a stream that is cut at once must not be opened in a loop.
+/// And this at least, unless `stream_retry` is less, whatever GitLab says: a stream that is cut at once must not be opened in a loop.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// How often in a row GitLab may refuse the token of a session that stands, before it is believed.
 const UNAUTHORIZED: u32 = 3;
@@ -222,7 +222,8 @@ impl Gitlab {
                 match item {
                     Item::Comment => {}
                     Item::Retry(ms) => {
-                        progress.retry = Duration::from_millis(ms).clamp(SHORTEST_RETRY, LONGEST_RETRY);
+                        let shortest = SHORTEST_RETRY.min(self.retry);
+                        progress.retry = Duration::from_millis(ms).clamp(shortest, LONGEST_RETRY);
                     }
                     Item::Event(event) if event.event == RESET => {
                         tracing::warn!(data = event.data, "events were lost upstream");

@@ -48,7 +48,7 @@ const EVENTS: usize = 10;
 /// What readers are asked to wait before they come back: short, so that a session outlives all cuts.
 const RETRY: Duration = Duration::from_millis(10);
 /// Longer than all bytes are under way, and than the tab waits for what must not come.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_millis(100);
 
 fn travel() -> Travel {
     Travel {
