@@ -1,19 +1,15 @@
-//! How many connections one address may hold. Counted at accept; behind a trusted proxy, whose connections are many
-//! people's, at the upgrade.
+//! How many connections there are, and how many one address may hold. Counted at accept; behind a trusted proxy, whose
+//! connections are many people's, addresses are counted at the upgrade.
 
 use std::{
     collections::BTreeMap,
-    io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
 };
 
-use polytab_seams::net::{AnyStream, ByteStream, Listen};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use polytab_seams::net::{AnyStream, Listen};
 
-use crate::network::Network;
+use crate::{host::Host, metrics::Metrics, network::Network};
 
 /// What of an IPv6 address is one customer's: whoever has an address has its whole network of 64 bits.
 const V6_NETWORK: u128 = !0 << 64;
@@ -83,21 +79,48 @@ pub(crate) fn address(peer: &str) -> Option<IpAddr> {
     Some(address.ip().to_canonical())
 }
 
-/// A listener that closes connections over the limit of their address.
+/// A listener that counts its connections, and closes those over the limit of their address.
 pub(crate) struct Counting<L> {
     inner: L,
     addresses: Addresses,
     proxies: Vec<Network>,
+    metrics: Arc<Metrics>,
 }
 
 impl<L> Counting<L> {
-    /// Counts what `inner` accepts, but for the connections of `proxies`.
-    pub(crate) fn new(inner: L, addresses: Addresses, proxies: Vec<Network>) -> Self {
+    /// Counts what `inner` accepts; connections of trusted proxies are those of no address.
+    pub(crate) fn new(inner: L, host: &Host) -> Self {
         Self {
             inner,
-            addresses,
-            proxies,
+            addresses: host.addresses.clone(),
+            proxies: host.config.trusted_proxies.clone(),
+            metrics: Arc::clone(&host.metrics),
         }
+    }
+
+    /// The place of a connection; `None` if its address has too many.
+    fn place(&self, peer: &str) -> Option<Held> {
+        let is_counted = |address: &IpAddr| !self.proxies.iter().any(|proxy| proxy.contains(*address));
+        match address(peer).filter(is_counted) {
+            Some(address) => self.addresses.take(address),
+            None => Some(Held(None)),
+        }
+    }
+}
+
+/// One connection, until it is dropped.
+struct Connection(Arc<Metrics>);
+
+impl Connection {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
     }
 }
 
@@ -105,53 +128,13 @@ impl<L: Listen> Listen for Counting<L> {
     async fn accept(&mut self) -> (AnyStream, String) {
         loop {
             let (stream, peer) = self.inner.accept().await;
-            let counted =
-                address(&peer).filter(|address| !self.proxies.iter().any(|proxy| proxy.contains(*address)));
-            let Some(address) = counted else {
+            if let Some(held) = self.place(&peer) {
+                let stream = stream.keeping((held, Connection::new(&self.metrics)));
                 return (stream, peer);
-            };
-            match self.addresses.take(address) {
-                Some(Held(None)) => return (stream, peer),
-                Some(held) => return (AnyStream::new(Counted { stream, _held: held }), peer),
-                None => tracing::debug!(peer, "closed: its address holds too many connections"),
             }
+            self.metrics.refused("address");
+            tracing::debug!(peer, "closed: its address holds too many connections");
         }
-    }
-}
-
-/// A stream that keeps its place until it is dropped, upgraded or not.
-struct Counted {
-    stream: AnyStream,
-    _held: Held,
-}
-
-impl ByteStream for Counted {
-    fn reset_on_drop(&self) {
-        self.stream.reset_on_drop();
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -6,7 +6,6 @@ mod auth;
 mod channel;
 mod command;
 mod config;
-mod connections;
 mod coordinator;
 mod host;
 mod http;
@@ -28,7 +27,7 @@ use polytab_seams::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{admission::Counting, connections::Counted, host::Host};
+use crate::{admission::Counting, host::Host};
 pub use crate::{
     config::{Config, ConfigError, ENV_PREFIX, RedisUrl, Span, keys},
     network::{ForwardedHeader, Network},
@@ -69,8 +68,7 @@ impl Server {
             connections: config.handshakes,
         };
         let over = CancellationToken::new();
-        let listener = Counting::new(listener, host.addresses.clone(), config.trusted_proxies.clone());
-        let listener = Counted::new(listener, Arc::clone(&host.metrics));
+        let listener = Counting::new(listener, host);
         let serving = serve(
             listener,
             http::router(host),

@@ -15,6 +15,7 @@ use polytab_server::{Config, ENV_PREFIX, Server};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ struct Arguments {
     /// One setting, as `--set listen=127.0.0.1:8080`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Print the settings in force and leave.
+    /// Print the settings in force, secrets masked, and leave.
     #[arg(long)]
     print_config: bool,
     /// Logs as JSON lines.
@@ -64,9 +65,9 @@ fn main() -> ExitCode {
         }
     };
     if arguments.print_config {
-        return print(&config);
+        return print(&config.masked());
     }
-    match serve(config) {
+    match serve(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -120,10 +121,10 @@ fn print(config: &Config) -> ExitCode {
 }
 
 #[tokio::main]
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: &Config) -> anyhow::Result<()> {
     use anyhow::Context;
 
-    let identity = identity(&config)?;
+    let identity = identity(config)?.map(watch::Sender::new);
     let handshake = config.header_timeout.0;
     let listen = config.listen.clone();
     let listener = TcpListener::bind(&listen)
@@ -132,22 +133,27 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     ready(&format!("listening on {address}"));
     let stop = CancellationToken::new();
-    let server = Server::new(config, Seams::system());
+    let server = Server::new(config.clone(), Seams::system());
     let serving = match &identity {
         Some(identity) => {
-            let listener = TlsListen::new(listener, identity, handshake);
+            let listener = TlsListen::following(listener, identity.subscribe(), handshake);
             Either::Left(server.serve(listener, stop.clone()))
         }
         None => Either::Right(server.serve(listener, stop.clone())),
     };
     tokio::pin!(serving);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut asked = false;
     loop {
         tokio::select! {
             biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                renew(config, identity.as_ref());
+                continue;
+            }
             stopped = &mut serving => {
                 if stopped.left > 0 {
                     tracing::warn!(left = stopped.left, "stopped before everything had ended");
@@ -170,6 +176,22 @@ fn identity(config: &Config) -> anyhow::Result<Option<Identity>> {
     let files = config.tls_certificate.as_deref().zip(config.tls_key.as_deref());
     let identity = files.map(|(certificate, key)| Identity::from_files(certificate, key));
     Ok(identity.transpose()?)
+}
+
+/// Reads the certificate again. What cannot be used changes nothing: the one before may still be good.
+fn renew(config: &Config, current: Option<&watch::Sender<Identity>>) {
+    let Some(current) = current else {
+        tracing::info!("nothing to read again: there is no certificate");
+        return;
+    };
+    match identity(config) {
+        Ok(Some(identity)) => {
+            current.send_replace(identity);
+            tracing::info!("the certificate was read again; connections that come from now on meet it");
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!("the certificate stays as it was: {error:#}"),
+    }
 }
 
 #[expect(

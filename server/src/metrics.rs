@@ -3,7 +3,6 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use http::StatusCode;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -57,7 +56,7 @@ pub(crate) struct Loop {
 /// Why a handshake was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Refused {
-    /// `form`, `version`, `origin`, `limit` or `unavailable`.
+    /// `form`, `version`, `origin`, `draining`, `places` or `address`.
     pub(crate) reason: &'static str,
 }
 
@@ -84,6 +83,8 @@ pub(crate) struct Metrics {
     pub(crate) calls: Family<Call, Counter>,
     pub(crate) closes: Family<Closed, Counter>,
     pub(crate) notifications: Counter,
+    pub(crate) superseded: Counter,
+    pub(crate) events_left_out: Counter,
     pub(crate) ranks: Family<Ranked, Counter>,
     pub(crate) led: Gauge,
     pub(crate) stale_writes: Counter,
@@ -107,6 +108,8 @@ impl Metrics {
             calls: Family::default(),
             closes: Family::default(),
             notifications: Counter::default(),
+            superseded: Counter::default(),
+            events_left_out: Counter::default(),
             ranks: Family::default(),
             led: Gauge::default(),
             stale_writes: Counter::default(),
@@ -146,6 +149,16 @@ impl Metrics {
             "messages",
             "Messages put into outboxes",
             metrics.notifications.clone(),
+        );
+        registry.register(
+            "messages_superseded",
+            "Notifications left out of a full outbox, as a later one of their type says all that they did",
+            metrics.superseded.clone(),
+        );
+        registry.register(
+            "events_left_out",
+            "Events of GitLab that were longer than an outbox could take",
+            metrics.events_left_out.clone(),
         );
         metrics.register_instances(&mut registry);
         metrics.register_measured(&mut registry);
@@ -187,7 +200,7 @@ impl Metrics {
         );
         registry.register(
             "handshakes_refused",
-            "Upgrades refused before they were one, by reason",
+            "Upgrades refused, and connections closed at accept, by reason",
             self.refused.clone(),
         );
         registry.register_with_unit(
@@ -265,15 +278,8 @@ impl Metrics {
         self.depth_bytes.observe(number(bytes));
     }
 
-    /// An upgrade was answered with this instead.
-    pub(crate) fn refused(&self, status: StatusCode) {
-        let reason = match status {
-            StatusCode::FORBIDDEN => "origin",
-            StatusCode::UPGRADE_REQUIRED => "version",
-            StatusCode::TOO_MANY_REQUESTS => "limit",
-            StatusCode::SERVICE_UNAVAILABLE => "unavailable",
-            _ => "form",
-        };
+    /// An upgrade was refused for this reason, or a connection closed before it.
+    pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&Refused { reason }).inc();
     }
 }
@@ -308,7 +314,7 @@ mod tests {
         metrics.called("sessions_v2", "ok", Instant::now());
         metrics.turned("short", Duration::from_millis(30));
         metrics.notified(Duration::from_millis(2), (3, 900));
-        metrics.refused(StatusCode::FORBIDDEN);
+        metrics.refused("origin");
         metrics.text()
     }
 

@@ -39,6 +39,9 @@ use crate::{
 /// would be 1.2 GiB for 10,000 of them.
 const READ_BUFFER_BYTES: usize = 1024;
 
+/// The most that goes before a message of a server in its frame (RFC 6455, section 5.2).
+const HEADER_BYTES: usize = 10;
+
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = SplitSink<Socket, Message>;
 type Stream = SplitStream<Socket>;
@@ -77,7 +80,7 @@ async fn tab(host: Arc<Host>, upgraded: Upgraded) -> Tab {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(host.config.outbox_bytes + host.config.message_bytes)
+        .max_write_buffer_size(host.config.outbox_bytes + HEADER_BYTES)
         .max_message_size(Some(host.config.message_bytes))
         .max_frame_size(Some(host.config.message_bytes));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
@@ -206,11 +209,18 @@ impl Tab {
                 Woken::PingDue => self.ping().await,
                 Woken::Flushed(Ok(())) => {
                     self.writing_since = None;
+                    outbox.carried();
                     None
                 }
                 Woken::Flushed(Err(error)) => Some(unwritten(&error)),
                 Woken::Outgoing(Outgoing::Text(text)) => self.write(Message::Text(text)).await,
                 Woken::Outgoing(Outgoing::Close(close)) => Some(End::Close(close)),
+                Woken::Read(Some(Ok(Message::Ping(payload)))) => {
+                    // Its answer lies in the write buffer.
+                    outbox.carry(HEADER_BYTES + payload.len());
+                    self.writing_since.get_or_insert_with(Instant::now);
+                    None
+                }
                 Woken::Read(read) => self.read(membership, read).await,
             };
             if let Some(end) = end {

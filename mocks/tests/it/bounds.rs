@@ -129,7 +129,7 @@ impl Reader {
         let mut bytes = vec![0; 16 * 1024];
         let length = timeout(PATIENCE, self.stream.read(&mut bytes)).await.unwrap();
         let length = length.ok().filter(|length| *length > 0)?;
-        Some(self.decoder.push(&bytes[..length]).unwrap())
+        Some(self.decoder.push(&bytes[..length]))
     }
 
     /// How many events come until there are so many, or the stream is over.

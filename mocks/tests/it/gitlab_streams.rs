@@ -47,13 +47,11 @@ impl Stream {
 
 fn decoded(chunks: &[impl AsRef<[u8]>]) -> Vec<StreamEvent> {
     let mut decoder = Decoder::new(1 << 16);
-    let items = chunks
-        .iter()
-        .flat_map(|chunk| decoder.push(chunk.as_ref()).unwrap());
+    let items = chunks.iter().flat_map(|chunk| decoder.push(chunk.as_ref()));
     items
         .filter_map(|item| match item {
             Item::Event(event) => Some(event),
-            Item::Retry(_) | Item::Comment => None,
+            Item::Retry(_) | Item::Comment | Item::TooLong { .. } => None,
         })
         .collect()
 }

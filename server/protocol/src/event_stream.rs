@@ -4,10 +4,8 @@
 
 use std::fmt::Write;
 
-use thiserror::Error;
-
-/// The longest id or name of an event, in bytes; a longer one is taken for none. Each event repeats the id in force, so a long one would be held as
-/// often as a chunk has events: 64 KiB of them with an id of 1 MiB would become 10 GiB.
+/// The longest id or name of an event, in bytes; a longer one is taken for none. Each event repeats the id in force, so
+/// a long one would be held as often as a chunk has events: 64 KiB of them with an id of 1 MiB would become 10 GiB.
 pub const NAME_BYTES: usize = 128;
 
 /// One event of a stream.
@@ -52,14 +50,11 @@ pub enum Item {
     Retry(u64),
     /// A comment: the stream is alive.
     Comment,
-}
-
-/// A line or an event is longer than the decoder may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an event is over {limit_bytes} bytes")]
-pub struct TooLong {
-    /// The limit that was passed.
-    pub limit_bytes: usize,
+    /// An event was longer than the decoder may hold, and was passed over.
+    TooLong {
+        /// The `id:` in force when the event was complete.
+        id: String,
+    },
 }
 
 /// Decodes a stream from chunks cut anywhere.
@@ -73,6 +68,17 @@ pub struct Decoder {
     event: String,
     data: String,
     has_data: bool,
+    passed_over: PassedOver,
+}
+
+/// What is passed over, as it is longer than may be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PassedOver {
+    Nothing,
+    /// The data of the event that is read.
+    Event,
+    /// The same, and the rest of the line that is read.
+    Line,
 }
 
 impl Decoder {
@@ -87,15 +93,12 @@ impl Decoder {
             event: String::new(),
             data: String::new(),
             has_data: false,
+            passed_over: PassedOver::Nothing,
         }
     }
 
     /// Takes the next bytes and gives what they completed.
-    ///
-    /// # Errors
-    ///
-    /// When a line or an event passes the limit; the decoder is then of no further use.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Item>, TooLong> {
+    pub fn push(&mut self, chunk: &[u8]) -> Vec<Item> {
         let mut items = Vec::new();
         for &byte in chunk {
             // CR LF is one line end, also when the chunk was cut between the two.
@@ -104,17 +107,26 @@ impl Decoder {
                 b'\n' if follows_cr => {}
                 b'\n' | b'\r' => {
                     let line = std::mem::take(&mut self.line);
-                    self.end_line(&line, &mut items);
+                    if self.passed_over == PassedOver::Line {
+                        self.passed_over = PassedOver::Event;
+                    } else {
+                        self.end_line(&line, &mut items);
+                    }
                 }
-                _ => self.line.push(byte),
-            }
-            if self.line.len() + self.data.len() > self.limit_bytes {
-                return Err(TooLong {
-                    limit_bytes: self.limit_bytes,
-                });
+                _ if self.passed_over == PassedOver::Line => {}
+                _ if self.line.len() + self.data.len() < self.limit_bytes => self.line.push(byte),
+                _ => self.give_up(),
             }
         }
-        Ok(items)
+        items
+    }
+
+    /// Passes over the rest of the line, and of the event.
+    fn give_up(&mut self) {
+        self.line = Vec::new();
+        self.data = String::new();
+        self.at_start = false;
+        self.passed_over = PassedOver::Line;
     }
 
     fn end_line(&mut self, line: &[u8], items: &mut Vec<Item>) {
@@ -124,7 +136,7 @@ impl Decoder {
             text = text.strip_prefix('\u{feff}').unwrap_or(text);
         }
         if text.is_empty() {
-            items.extend(self.end_event().map(Item::Event));
+            items.extend(self.end_event());
             return;
         }
         let (field, value) = text.split_once(':').unwrap_or((text, ""));
@@ -132,6 +144,7 @@ impl Decoder {
         match field {
             "" => items.push(Item::Comment),
             "event" => bounded(value).clone_into(&mut self.event),
+            "data" if self.passed_over != PassedOver::Nothing => {}
             "data" => {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.data.push('\n');
@@ -148,14 +161,15 @@ impl Decoder {
     }
 
     /// An event without data is none; its name is forgotten, its id stays in force.
-    fn end_event(&mut self) -> Option<StreamEvent> {
+    fn end_event(&mut self) -> Option<Item> {
         let event = std::mem::take(&mut self.event);
         let data = std::mem::take(&mut self.data);
-        std::mem::take(&mut self.has_data).then(|| StreamEvent {
-            id: self.id.clone(),
-            event,
-            data,
-        })
+        let has_data = std::mem::take(&mut self.has_data);
+        let id = self.id.clone();
+        if std::mem::replace(&mut self.passed_over, PassedOver::Nothing) != PassedOver::Nothing {
+            return Some(Item::TooLong { id });
+        }
+        has_data.then_some(Item::Event(StreamEvent { id, event, data }))
     }
 }
 
@@ -171,10 +185,7 @@ mod tests {
 
     fn decode(chunks: &[&[u8]]) -> Vec<Item> {
         let mut decoder = Decoder::new(1 << 16);
-        chunks
-            .iter()
-            .flat_map(|chunk| decoder.push(chunk).unwrap())
-            .collect()
+        chunks.iter().flat_map(|chunk| decoder.push(chunk)).collect()
     }
 
     fn event(id: &str, event: &str, data: &str) -> Item {
@@ -230,7 +241,7 @@ mod tests {
             let name = "x".repeat(length);
             let text = format!("id: 1\nid: {name}\nevent: {name}\ndata: {{}}\n\n");
 
-            let items = Decoder::new(1 << 16).push(text.as_bytes()).unwrap();
+            let items = Decoder::new(1 << 16).push(text.as_bytes());
 
             let [Item::Event(event)] = items.as_slice() else {
                 panic!("{items:?}")
@@ -240,15 +251,30 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_or_event_is_refused() {
-        assert_eq!(
-            Decoder::new(8).push(b"data: 123456"),
-            Err(TooLong { limit_bytes: 8 })
-        );
-        assert_eq!(
-            Decoder::new(8).push(b"data:1\n".repeat(9).as_slice()),
-            Err(TooLong { limit_bytes: 8 })
-        );
+    fn a_long_line_or_event_is_passed_over_and_what_follows_is_read() {
+        for long in [
+            "id: 1\ndata: 123456\n\n",
+            "data: 123456\nid: 1\ndata: 1\n\n",
+            "id: 1\ndata:12345\ndata:67890\nid: 1\n\n",
+            ": 123456789\nid: 1\n\n",
+        ] {
+            let items = Decoder::new(10).push(format!("{long}data: a\n\n").as_bytes());
+
+            let too_long = Item::TooLong { id: "1".into() };
+            assert_eq!(items, [too_long, event("1", "", "a")], "{long}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_of_an_endless_line_or_event_is_bounded() {
+        for endless in ["a", "data:1\n", "data:1234567\ndata:1234567\n"] {
+            let mut decoder = Decoder::new(8);
+
+            for _ in 0..100 {
+                assert_eq!(decoder.push(endless.as_bytes()), []);
+                assert!(decoder.line.capacity() + decoder.data.capacity() <= 64);
+            }
+        }
     }
 
     proptest! {

@@ -18,6 +18,8 @@ use crate::{topic::Topic, unique::Unique};
 /// The text of `init`; clients look for it, ignoring case (PROTOCOL B1).
 pub const ESTABLISHED: &str = "Connection established.";
 
+const INIT: &str = "init";
+
 /// How much of a tab's input an error repeats at most, in characters.
 pub const ECHO_LIMIT: usize = 64;
 
@@ -236,7 +238,7 @@ impl ServerMessage {
 
     /// `init`: the channel stands, at this position.
     pub fn init(position: Position) -> Self {
-        Self::user("init", &json!({ "message": ESTABLISHED })).at(position)
+        Self::user(INIT, &json!({ "message": ESTABLISHED })).at(position)
     }
 
     /// `ack` for a command without a subject.
@@ -286,6 +288,12 @@ impl ServerMessage {
         }
     }
 
+    /// Whether it has a place in the channel's life, as all notifications have that say how things are now: the next
+    /// one of its type supersedes it. `init` has the place where that life stands.
+    pub fn is_notification(&self) -> bool {
+        self.position.is_some() && self.kind != INIT
+    }
+
     /// The message's `type`.
     pub fn kind(&self) -> &str {
         &self.kind
@@ -319,6 +327,13 @@ impl ServerMessage {
         };
         serde_json::to_string(&frame).expect("a frame serializes")
     }
+}
+
+/// The text frame of a notification with `superseded` beside its `data`: so many numbers just below its own were left out
+/// for this tab, as later notifications of the same types say all that those did.
+pub fn with_superseded(frame: &str, superseded: u64) -> String {
+    let open = frame.strip_suffix('}').unwrap_or(frame);
+    format!("{open},\"superseded\":{superseded}}}")
 }
 
 /// A time as frames carry it: RFC 3339, milliseconds, `Z`.

@@ -1,8 +1,13 @@
 //! Dialling and listening: byte streams to and from named hosts.
 
 use std::{
+    any::Any,
     fmt, io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -20,12 +25,58 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
 }
 
 /// Any byte stream.
-pub struct AnyStream(Box<dyn ByteStream>);
+pub struct AnyStream {
+    stream: Box<dyn ByteStream>,
+    reset: Option<ResetSwitch>,
+    /// Dropped after the stream.
+    kept: Option<Box<dyn Any + Send>>,
+}
 
 impl AnyStream {
     /// Hides what kind of stream this is.
     pub fn new(stream: impl ByteStream) -> Self {
-        Self(Box::new(stream))
+        Self {
+            stream: Box::new(stream),
+            reset: None,
+            kept: None,
+        }
+    }
+
+    /// Keeps this as long as the stream is there, whoever has it by then.
+    #[must_use]
+    pub fn keeping(mut self, value: impl Send + 'static) -> Self {
+        self.kept = Some(match self.kept.take() {
+            None => Box::new(value),
+            Some(before) => Box::new((before, value)),
+        });
+        self
+    }
+
+    /// Resets the connection when the stream is dropped after this switch was turned.
+    #[must_use]
+    pub fn reset_by(mut self, switch: ResetSwitch) -> Self {
+        self.reset = Some(switch);
+        self
+    }
+}
+
+/// Decides from afar how a stream ends. Clones are the same switch.
+#[derive(Clone, Debug, Default)]
+pub struct ResetSwitch(Arc<AtomicBool>);
+
+impl ResetSwitch {
+    /// From now on, dropping the stream resets its connection.
+    pub fn turn(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for AnyStream {
+    fn drop(&mut self) {
+        let is_turned = |switch: &ResetSwitch| switch.0.load(Ordering::Acquire);
+        if self.reset.as_ref().is_some_and(is_turned) {
+            self.stream.reset_on_drop();
+        }
     }
 }
 
@@ -37,7 +88,7 @@ impl fmt::Debug for AnyStream {
 
 impl ByteStream for AnyStream {
     fn reset_on_drop(&self) {
-        self.0.reset_on_drop();
+        self.stream.reset_on_drop();
     }
 }
 
@@ -47,21 +98,21 @@ impl AsyncRead for AnyStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for AnyStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -69,11 +120,11 @@ impl AsyncWrite for AnyStream {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 
@@ -119,7 +170,7 @@ pub(crate) fn bare(host: &str) -> &str {
 
 /// What the kernel may hold for one peer: a few of the largest messages. Without it Linux grows the buffer up to 4 MB
 /// (`net.ipv4.tcp_wmem`) for a peer that does not read.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Takes connections.
 pub trait Listen: Send + 'static {

@@ -1,29 +1,16 @@
 //! The accept loop: HTTP/1.1 connections from any listener, each a task that ends with the loop.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
-    task::JoinSet,
-};
+use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::net::{AnyStream, ByteStream, Listen};
+use crate::net::{AnyStream, Listen, ResetSwitch};
 
 /// Bounds of an accept loop.
 #[derive(Clone, Debug)]
@@ -104,11 +91,8 @@ async fn connection(stream: AnyStream, peer: String, site: Site) {
         request.extensions_mut().insert(peer.clone());
         router.clone().oneshot(request)
     });
-    let armed = Arc::new(AtomicBool::new(false));
-    let stream = ResetOnDrop {
-        stream,
-        armed: Arc::clone(&armed),
-    };
+    let switch = ResetSwitch::default();
+    let stream = stream.reset_by(switch.clone());
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
@@ -122,7 +106,7 @@ async fn connection(stream: AnyStream, peer: String, site: Site) {
         tokio::select! {
             biased;
             () = reset.notified() => {
-                armed.store(true, Ordering::Release);
+                switch.turn();
                 return;
             }
             () = stop.cancelled(), if !stopping => {
@@ -132,43 +116,5 @@ async fn connection(stream: AnyStream, peer: String, site: Site) {
             // How a connection ended is the peer's affair: it left, or broke the protocol and was told so.
             _ended = &mut serving => return,
         }
-    }
-}
-
-/// A stream that resets its connection when it is dropped after having been armed.
-struct ResetOnDrop {
-    stream: AnyStream,
-    armed: Arc<AtomicBool>,
-}
-
-impl Drop for ResetOnDrop {
-    fn drop(&mut self) {
-        if self.armed.load(Ordering::Acquire) {
-            self.stream.reset_on_drop();
-        }
-    }
-}
-
-impl AsyncRead for ResetOnDrop {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for ResetOnDrop {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

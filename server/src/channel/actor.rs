@@ -25,7 +25,7 @@ use crate::{
     coordinator::{Fate, Life, Rank, Record, Stamp, Standing},
     host::Host,
     metrics::Turn,
-    outbox::Outbox,
+    outbox::{Letter, Outbox},
     upstream::gitlab::Wanted,
 };
 
@@ -330,14 +330,15 @@ impl Actor {
         match effect {
             Effect::Send(tabs, message) => {
                 // Encoded once: every tab gets the same bytes.
-                let text: tokio_tungstenite::tungstenite::Utf8Bytes =
-                    message.encode(self.host.seams.clock.wall()).into();
+                let letter = Letter::new(&message, self.host.seams.clock.wall());
                 let mut fullest = (0, 0);
+                let mut superseded = 0;
                 for outbox in tabs.iter().filter_map(|tab| self.outboxes.get(tab)) {
-                    outbox.push(text.clone());
+                    superseded += outbox.push(letter.clone());
                     self.host.metrics.notifications.inc();
                     fullest = fullest.max(outbox.depth());
                 }
+                self.host.metrics.superseded.inc_by(superseded as u64);
                 if let Some(happened) = news {
                     self.host.metrics.notified(happened.elapsed(), fullest);
                 }

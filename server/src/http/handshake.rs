@@ -25,16 +25,13 @@ const WEBSOCKET_VERSION: &str = "13";
 /// Answers an upgrade request. Who the user is shows only inside: a browser's page cannot read the status of a refused
 /// upgrade.
 pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request) -> Response {
-    let key = match check(&host, &request) {
-        Ok(key) => key,
+    let checked = check(&host, &request).and_then(|key| Ok((key, admit(&host, &request)?)));
+    let (key, place) = match checked {
+        Ok(checked) => checked,
         Err(refusal) => {
-            host.metrics.refused(refusal.status());
-            return *refusal;
+            host.metrics.refused(refusal.reason);
+            return refusal.answer;
         }
-    };
-    let place = match admit(&host, &request) {
-        Ok(place) => place,
-        Err(refusal) => return *refusal,
     };
     let credential = credential(&host, request.headers());
     let upgrade = hyper::upgrade::on(&mut request);
@@ -47,7 +44,7 @@ pub(super) async fn upgrade(State(host): State<Arc<Host>>, mut request: Request)
 pub(super) async fn echo(State(host): State<Arc<Host>>, mut request: Request) -> Response {
     let key = match key(&request) {
         Ok(key) => key,
-        Err(refusal) => return *refusal,
+        Err(refusal) => return refusal.answer,
     };
     let upgrade = hyper::upgrade::on(&mut request);
     switch(&host, &key, tab::echo(Arc::clone(&host), upgrade))
@@ -67,12 +64,32 @@ fn switch(host: &Host, key: &str, task: impl Future<Output = ()> + Send + 'stati
     answer.unwrap_or_else(|_| StatusCode::BAD_REQUEST.into_response())
 }
 
+/// Why an upgrade is refused.
+struct Refusal {
+    /// As metrics count it.
+    reason: &'static str,
+    answer: Response,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, answer: impl IntoResponse) -> Box<Self> {
+        let answer = answer.into_response();
+        Box::new(Self { reason, answer })
+    }
+
+    /// For now; whole seconds are all that `Retry-After` can say.
+    fn later(host: &Host, reason: &'static str, text: &'static str) -> Box<Self> {
+        let retry = [(header::RETRY_AFTER, host.config.retry_ms.div_ceil(1000))];
+        Self::new(reason, (StatusCode::SERVICE_UNAVAILABLE, retry, text))
+    }
+}
+
 /// Gives the key of a request that may be upgraded, or the refusal.
-fn check(host: &Host, request: &Request) -> Result<String, Box<Response>> {
+fn check(host: &Host, request: &Request) -> Result<String, Box<Refusal>> {
     let key = key(request)?;
     if !origin_is_allowed(host, request.headers()) {
-        let refusal = (StatusCode::FORBIDDEN, "pages of this origin may not connect");
-        return Err(Box::new(refusal.into_response()));
+        let answer = (StatusCode::FORBIDDEN, "pages of this origin may not connect");
+        return Err(Refusal::new("origin", answer));
     }
     Ok(key)
 }
@@ -81,35 +98,30 @@ fn check(host: &Host, request: &Request) -> Result<String, Box<Response>> {
 type Place = (OwnedSemaphorePermit, Option<Held>);
 
 /// Gives a tab its place, or the refusal.
-fn admit(host: &Host, request: &Request) -> Result<Place, Box<Response>> {
+fn admit(host: &Host, request: &Request) -> Result<Place, Box<Refusal>> {
     if host.draining.is_cancelled() {
-        return Err(Box::new(later(host, "draining")));
+        return Err(Refusal::later(host, "draining", "draining"));
     }
     let place = Arc::clone(&host.places).try_acquire_owned();
-    let place = place.map_err(|_| Box::new(later(host, "all places are taken")))?;
+    let place = place.map_err(|_| Refusal::later(host, "places", "all places are taken"))?;
     let peer = request.extensions().get::<Peer>();
     let source = peer.map(|peer| source(&host.config, &peer.name, request.headers()));
     let held = match source {
         // The connection was counted when it was accepted.
         None | Some(Source::Direct | Source::Behind(None)) => None,
         Some(Source::Behind(Some(address))) => {
+            let text = "your address holds too many connections";
             let held = host.addresses.take(address);
-            Some(held.ok_or_else(|| Box::new(later(host, "your address holds too many connections")))?)
+            Some(held.ok_or_else(|| Refusal::later(host, "address", text))?)
         }
     };
     Ok((place, held))
 }
 
-/// Refuses for now; whole seconds are all that `Retry-After` can say.
-fn later(host: &Host, reason: &'static str) -> Response {
-    let retry = [(header::RETRY_AFTER, host.config.retry_ms.div_ceil(1000))];
-    (StatusCode::SERVICE_UNAVAILABLE, retry, reason).into_response()
-}
-
 /// Gives the key of a request that is an upgrade in the protocol's form (RFC 6455 §4.2.1), or the refusal.
-fn key(request: &Request) -> Result<String, Box<Response>> {
+fn key(request: &Request) -> Result<String, Box<Refusal>> {
     let headers = request.headers();
-    let bad = |text: &'static str| Box::new((StatusCode::BAD_REQUEST, text).into_response());
+    let bad = |text: &'static str| Refusal::new("form", (StatusCode::BAD_REQUEST, text));
     if request.version() != Version::HTTP_11 || request.method() != Method::GET {
         return Err(bad("a WebSocket begins with GET over HTTP/1.1"));
     }
@@ -123,9 +135,8 @@ fn key(request: &Request) -> Result<String, Box<Response>> {
     }
     if single(headers, header::SEC_WEBSOCKET_VERSION) != Some(WEBSOCKET_VERSION) {
         let version = [(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION)];
-        return Err(Box::new(
-            (StatusCode::UPGRADE_REQUIRED, version, "version 13 is spoken").into_response(),
-        ));
+        let answer = (StatusCode::UPGRADE_REQUIRED, version, "version 13 is spoken");
+        return Err(Refusal::new("version", answer));
     }
     let key = single(headers, header::SEC_WEBSOCKET_KEY);
     let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16));

@@ -22,7 +22,8 @@ use crate::{auth::Auth, channel::event::StreamNews, config::Config, metrics::Met
 
 /// The longest delay before a stream is opened again.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
-/// And this at least, unless `stream_retry` is less, whatever GitLab says: a stream that is cut at once must not be opened in a loop.
+/// And this at least, unless `stream_retry` is less, whatever GitLab says: a stream that is cut at once must not be
+/// opened in a loop.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// How often in a row GitLab may refuse the token of a session that stands, before it is believed.
 const UNAUTHORIZED: u32 = 3;
@@ -71,6 +72,15 @@ struct Progress {
     last_event: Option<String>,
     accepted: bool,
     retry: Duration,
+}
+
+impl Progress {
+    /// After an event whose id cannot be sent, the one before it is asked for: what comes again is known.
+    fn came_to(&mut self, id: &str) {
+        if !id.is_empty() && sendable(id).is_some() {
+            self.last_event = Some(id.to_owned());
+        }
+    }
 }
 
 impl Gitlab {
@@ -215,12 +225,14 @@ impl Gitlab {
         // Heart-beats come more often than the silence lasts: without them the stream is dead.
         while let Ok(Some(Ok(frame))) = timeout(self.silence, body.frame()).await {
             let Some(chunk) = frame.data_ref() else { continue };
-            let Ok(items) = decoder.push(chunk) else {
-                return Ended::Cut;
-            };
-            for item in items {
+            for item in decoder.push(chunk) {
                 match item {
                     Item::Comment => {}
+                    Item::TooLong { id } => {
+                        tracing::warn!(topic = %progress.topic, "an event over `event_bytes` is left out");
+                        self.metrics.events_left_out.inc();
+                        progress.came_to(&id);
+                    }
                     Item::Retry(ms) => {
                         let shortest = SHORTEST_RETRY.min(self.retry);
                         progress.retry = Duration::from_millis(ms).clamp(shortest, LONGEST_RETRY);
@@ -230,10 +242,7 @@ impl Gitlab {
                         progress.last_event = None;
                     }
                     Item::Event(event) => {
-                        // After one that cannot be sent, the one before it is asked for: what comes again is known.
-                        if !event.id.is_empty() && sendable(&event.id).is_some() {
-                            progress.last_event = Some(event.id.clone());
-                        }
+                        progress.came_to(&event.id);
                         let Some(payload) = payload(event.data) else {
                             continue;
                         };

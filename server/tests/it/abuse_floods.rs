@@ -15,7 +15,8 @@ const PAYLOAD: [u8; 125] = [b'a'; 125];
 #[tokio::test]
 async fn who_pings_on_and_takes_no_answer_piles_nothing_up() {
     const PINGS: usize = 128 * 1024;
-    /// What a tab's own bound allows (320 KiB), and what the kernel holds for it (256 KiB).
+    /// What a tab's own bound allows (256 KiB), what the kernel holds for it (128 KiB), and some more for which there is
+    /// room again while those are taken. All of them would be 16 MiB.
     const KEPT_BYTES: usize = 1 << 20;
     let services = services().await;
     let token = token(&services, "ada");

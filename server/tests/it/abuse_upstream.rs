@@ -100,3 +100,51 @@ async fn no_redirect_of_the_identity_provider_is_followed() {
         assert_eq!(asked(&services, ELSEWHERE).await, 0);
     }
 }
+
+#[tokio::test]
+async fn an_event_that_is_too_long_is_left_out_and_not_asked_for_again() {
+    const STREAM: &str = "/project/1/push";
+    let services = services().await;
+    let token = token(&services, "ada");
+    let config = Config {
+        stream_retry: Span(Duration::from_millis(20)),
+        ..config(&services)
+    };
+    let long = "a".repeat(config.event_bytes);
+    let events = format!(
+        "id: 1\ndata: {{\"a\":\"{long}\"}}\n\nid: 2\ndata: {{\"b\":1}}\n\nid: 3\ndata: {{\"a\":\"{long}\"}}\n\n"
+    );
+    Mock::given(path(STREAM))
+        .respond_with(ResponseTemplate::new(200).set_body_raw(events, "text/event-stream"))
+        .mount(&services)
+        .await;
+    with_server(config, async |address| {
+        let mut tab = Tab::open(address, &token).await;
+
+        let ack = tab
+            .asked(&command("subscribe", &json!({ "topic": STREAM })))
+            .await;
+        let event = tab.seen().await;
+
+        assert!(matches!(&ack, Seen::Text(ack) if ack["type"] == "ack"), "{ack:?}");
+        assert!(
+            matches!(&event, Seen::Text(event) if event["data"]["b"] == 1 && event["eventId"] == "2"),
+            "{event:?}"
+        );
+        let again = async {
+            let mut looks = interval(Duration::from_millis(10));
+            while asked(&services, STREAM).await < 2 {
+                looks.tick().await;
+            }
+        };
+        timeout(PATIENCE, again)
+            .await
+            .expect("the stream is opened again");
+    })
+    .await;
+
+    let all = services.received_requests().await.expect("requests are recorded");
+    let second = all.iter().filter(|request| request.url.path() == STREAM).nth(1);
+    let last = second.and_then(|request| request.headers.get("last-event-id"));
+    assert_eq!(last.expect("it goes on from an event"), "3");
+}

@@ -28,6 +28,16 @@ async fn upgraded(address: SocketAddr, lines: &str) -> (String, TcpStream) {
     (head, peer)
 }
 
+/// How many were refused for this reason, as the metrics say.
+async fn refused(address: SocketAddr, reason: &str) -> u64 {
+    let mut peer = peer(address, "GET /metrics HTTP/1.0\r\n\r\n").await;
+    let mut text = String::new();
+    peer.read_to_string(&mut text).await.expect("metrics are text");
+    let series = format!("polytab_handshakes_refused_total{{reason=\"{reason}\"}} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&series));
+    value.map_or(0, |value| value.parse().expect("a count is a number"))
+}
+
 fn is_upgraded(head: &str) -> bool {
     head.starts_with("HTTP/1.1 101 ")
 }
@@ -75,6 +85,7 @@ async fn one_tab_more_than_there_are_places_is_told_when_to_come_back() {
         assert!(is_upgraded(&first), "{first}");
         assert!(second.starts_with("HTTP/1.1 503 "), "{second}");
         assert!(second.to_lowercase().contains("retry-after: 3\r\n"), "{second}");
+        assert_eq!(refused(address, "places").await, 1);
         drop(kept);
         is_let_in(address, "").await;
     })
@@ -146,6 +157,7 @@ async fn tabs_behind_a_trusted_proxy_are_counted_by_whom_it_names() {
                 "{head}"
             );
         }
+        assert_eq!(refused(address, "address").await, 4);
         drop(kept);
         is_let_in(address, "X-Forwarded-For: 198.51.100.1\r\n").await;
     })

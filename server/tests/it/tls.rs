@@ -18,11 +18,12 @@ use polytab_seams::{
         dial::{TlsDial, Trust},
     },
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{interval, timeout},
 };
 use url::Url;
 use wiremock::{Mock, ResponseTemplate, matchers::path};
@@ -186,6 +187,45 @@ async fn who_speaks_plain_http_to_it_is_told() {
     .await;
 
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_on_sighup_and_one_that_cannot_be_used_changes_nothing() {
+    let folder = TempDir::new().expect("there is a place for files");
+    let first = certificate(folder.path());
+    let server = Process::start(folder.path(), "http://127.0.0.1:9");
+    let reload = || {
+        kill_process(Pid::from_child(&server.child), Signal::HUP).expect("it runs");
+    };
+    let mut old = first
+        .dial_tls("127.0.0.1", server.port)
+        .await
+        .expect("it is trusted");
+
+    std::fs::write(folder.path().join("key.pem"), "none").expect("the folder is there");
+    reload();
+    // Its answer comes after the signal was taken, or before: the certificate is the same.
+    first
+        .dial_tls("127.0.0.1", server.port)
+        .await
+        .expect("it is still trusted");
+
+    let second = certificate(folder.path());
+    reload();
+    let renewed = async {
+        let mut tries = interval(Duration::from_millis(10));
+        while second.dial_tls("127.0.0.1", server.port).await.is_err() {
+            tries.tick().await;
+        }
+    };
+    timeout(PATIENCE, renewed).await.expect("the new one is shown");
+    assert!(first.dial_tls("127.0.0.1", server.port).await.is_err());
+    old.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")
+        .await
+        .expect("it goes on");
+    let mut text = String::new();
+    old.read_to_string(&mut text).await.expect("it is answered");
+    assert!(text.ends_with("ok\n"), "{text}");
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub(crate) struct Said {
     /// Whether it is a notification.
     pub(crate) notifies: bool,
     pub(crate) seq: Option<u64>,
+    /// How many numbers just below it were left out on purpose.
+    pub(crate) superseded: u64,
     pub(crate) stream: Option<String>,
     /// Whether it is for another user than ours.
     pub(crate) is_for_another: bool,
@@ -175,7 +177,7 @@ impl Hearing {
             return;
         }
         if let Some(seq) = said.seq {
-            ear.number(seq, moment);
+            ear.number(seq, said.superseded, moment);
         }
         if !said.notifies {
             return;
@@ -294,8 +296,8 @@ impl Ear {
         }
     }
 
-    /// Takes a number in.
-    fn number(&mut self, seq: u64, moment: &mut Moment<'_>) {
+    /// Takes a number in, and that so many just below it will not come.
+    fn number(&mut self, seq: u64, superseded: u64, moment: &mut Moment<'_>) {
         let (now, tally) = (moment.now, &mut *moment.tally);
         let is_lost = |since: Duration| now > since + moment.limits.notification;
         while self.gaps.len() > REMEMBERED || self.gaps.front().is_some_and(|(_, since)| is_lost(*since)) {
@@ -307,7 +309,7 @@ impl Ear {
             return;
         };
         if seq > last {
-            for missing in (last + 1..seq).take(REMEMBERED) {
+            for missing in (last + 1..seq.saturating_sub(superseded)).take(REMEMBERED) {
                 if self.given_up > 0 {
                     self.given_up -= 1;
                 } else {
@@ -435,6 +437,22 @@ mod tests {
         two.0.end(&mut two.1);
 
         assert_eq!(two.counts(), [2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn numbers_that_were_superseded_are_not_missed() {
+        let mut two = Two::new();
+        for (seq, superseded) in [(1, 0), (4, 2), (8, 2), (9, 100)] {
+            let said = Said {
+                superseded,
+                ..numbered(seq)
+            };
+            two.hears(0, 20, said);
+        }
+
+        two.0.end(&mut two.1);
+
+        assert_eq!(two.counts(), [1, 0, 0, 0]);
     }
 
     #[test]

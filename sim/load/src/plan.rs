@@ -243,6 +243,7 @@ impl Page {
         Said {
             notifies: rule.is.matches(Some(json)),
             seq: at(&rule.seq).and_then(Value::as_u64),
+            superseded: at(&rule.superseded).and_then(Value::as_u64).unwrap_or(0),
             stream: at(&rule.stream).and_then(Value::as_str).map(str::to_owned),
             is_for_another: at(&rule.user)
                 .and_then(Value::as_str)
@@ -338,6 +339,8 @@ pub struct Notification {
     pub is: Needle,
     /// A number that rises by one with each notification of a stream.
     pub seq: Option<String>,
+    /// How many numbers just below its own were left out, as a later notification says all that they did.
+    pub superseded: Option<String>,
     /// What names the stream; another one in the same tab is somebody else's.
     pub stream: Option<String>,
     /// The name of the user whom it is for.

@@ -157,6 +157,7 @@ fn notification() -> Notification {
     Notification {
         is: Needle::Json(json!({"type": "note"})),
         seq: Some("/seq".to_owned()),
+        superseded: None,
         stream: None,
         user: Some("/user".to_owned()),
         mark: None,

@@ -259,6 +259,7 @@ fn page(profile: &Profile) -> Page {
         None => Some(plan::Notification {
             is: Needle::Json(json!({"type": "sessionStatusV2"})),
             seq: Some("/seq".to_owned()),
+            superseded: Some("/superseded".to_owned()),
             stream: Some("/epoch".to_owned()),
             user: None,
             mark: None,
@@ -284,6 +285,7 @@ fn checked(notification: &Notification) -> plan::Notification {
     plan::Notification {
         is: Needle::Json(notification.is.clone()),
         seq: pointer(&notification.seq),
+        superseded: pointer(&notification.superseded),
         stream: pointer(&notification.stream),
         user: pointer(&notification.user),
         mark: pointer(&notification.mark),

@@ -297,6 +297,10 @@ pub struct Notification {
     /// JSON pointer to a number that rises by one with each (`/seq`).
     #[serde(default)]
     pub seq: Option<Pointer>,
+    /// JSON pointer to how many numbers just below its own were left out for this tab, as a later notification says all
+    /// that they did (`/superseded`): they are not missed.
+    #[serde(default)]
+    pub superseded: Option<Pointer>,
     /// JSON pointer to what names the stream of a user (`/epoch`): another one in the same tab is somebody else's.
     #[serde(default)]
     pub stream: Option<Pointer>,
@@ -341,4 +345,6 @@ pub struct Reference {
     pub server: BTreeMap<String, Value>,
     /// Life of access tokens; the mock's own unless told.
     pub access_token: Option<Span>,
+    /// Projects whose events every user may see.
+    pub projects: Vec<u64>,
 }

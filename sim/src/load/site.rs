@@ -50,6 +50,8 @@ pub(crate) struct Ground {
     pub(crate) sources: Vec<IpAddr>,
     /// Life of access tokens at our mocks.
     pub(crate) access_token: Option<Duration>,
+    /// Projects that every user sees at our mocks.
+    pub(crate) projects: Vec<u64>,
 }
 
 /// How users sign in.
@@ -394,7 +396,7 @@ pub(crate) async fn populate(ground: &Ground, users: impl Iterator<Item = u64>) 
     };
     let put = |user: u64| {
         let (client, name) = (client.clone(), ground.name(user));
-        let mut body = json!({ "password": ground.password(user) });
+        let mut body = json!({ "password": ground.password(user), "projects": ground.projects });
         if let Some(life) = ground.access_token {
             body["access_token"] = format!("{}ms", life.as_millis()).into();
         }

@@ -135,7 +135,7 @@ impl Recording {
         let mut decoder = Decoder::new(1 << 20);
         let mut ends = Vec::new();
         for (end, byte) in chunks.concat().iter().enumerate() {
-            for item in decoder.push(&[*byte]).unwrap() {
+            for item in decoder.push(&[*byte]) {
                 if let Item::Event(event) = item {
                     ends.push((event.id, end + 1));
                 }

@@ -4,12 +4,16 @@
 use std::{
     fmt, io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::watch,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::certificate::Identity;
@@ -25,7 +29,7 @@ const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nC
 /// A listener whose connections speak TLS.
 pub struct TlsListen<L> {
     inner: L,
-    acceptor: TlsAcceptor,
+    identity: watch::Receiver<Identity>,
     handshake: Duration,
 }
 
@@ -40,9 +44,15 @@ impl<L> fmt::Debug for TlsListen<L> {
 impl<L: Listen> TlsListen<L> {
     /// Listens as `identity`; a peer has `handshake` time to agree on keys.
     pub fn new(inner: L, identity: &Identity, handshake: Duration) -> Self {
+        let (_, identity) = watch::channel(identity.clone());
+        Self::following(inner, identity, handshake)
+    }
+
+    /// Listens as whatever `identity` is when a connection comes: a certificate can be renewed under way.
+    pub fn following(inner: L, identity: watch::Receiver<Identity>, handshake: Duration) -> Self {
         Self {
             inner,
-            acceptor: identity.config.clone().into(),
+            identity,
             handshake,
         }
     }
@@ -51,7 +61,8 @@ impl<L: Listen> TlsListen<L> {
 impl<L: Listen> Listen for TlsListen<L> {
     async fn accept(&mut self) -> (AnyStream, String) {
         let (stream, peer) = self.inner.accept().await;
-        let handshake = handshake(stream, self.acceptor.clone());
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.identity.borrow().config));
+        let handshake = handshake(stream, acceptor);
         let (limit, name) = (self.handshake, peer.clone());
         let secured = Secured::Beginning(Box::pin(async move {
             let made = tokio::time::timeout(limit, handshake).await;

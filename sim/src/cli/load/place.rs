@@ -178,6 +178,7 @@ pub(super) fn ground(
         changes,
         sources: services.sources.clone(),
         access_token: profile.reference.access_token.map(|span| span.0),
+        projects: profile.reference.projects.clone(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -73,7 +73,7 @@ pub(super) struct Cluster {
 
 /// Whether the programs are here; a pipeline says that they must be.
 pub(super) fn is_possible() -> bool {
-    let missing: Vec<_> = ["redis-server", "nginx", "haproxy"]
+    let missing: Vec<_> = ["redis-server", "nginx", "haproxy", "ss"]
         .into_iter()
         .filter(|name| find(name).is_none())
         .collect();
@@ -285,6 +285,25 @@ impl Cluster {
         let channels: Vec<Value> = serde_json::from_str(&self.get(nth, "/debug/channels")).expect("a list");
         let users = channels.iter().filter_map(|channel| channel["user"].as_str());
         users.map(str::to_owned).collect()
+    }
+
+    /// Resident memory of an instance, in kB.
+    pub(super) fn resident_kb(&self, nth: usize) -> u64 {
+        let path = format!("/proc/{}/status", self.instances[nth].0.id());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("it is said").parse().expect("it is a number")
+    }
+
+    /// Whether a process that was started goes on.
+    pub(super) fn goes_on(process: &mut Process) -> bool {
+        process.0.try_wait().expect("it was started").is_none()
+    }
+
+    /// Where an instance itself listens.
+    pub(super) fn address(&self, nth: usize) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports[nth]).into()
     }
 
     pub(super) fn get(&self, nth: usize, path: &str) -> String {

@@ -5,6 +5,8 @@
 
 mod cluster;
 mod rollout;
+mod slow;
+mod soak;
 mod suite;
 
 use std::{collections::BTreeSet, time::Duration};

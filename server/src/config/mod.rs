@@ -1,19 +1,20 @@
 //! Every setting and every bound of the server, with its unit and its reason, in one place.
 
+mod values;
+
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use jiff::SignedDuration;
 use polytab_protocol::close::CloseCode;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use url::Url;
 
+pub use self::values::{RedisUrl, Span};
 use crate::network::{ForwardedHeader, Network};
 
 /// Environment variables that begin so are settings: `POLYTAB_SERVER_SHORT_LOOP=5s`.
@@ -21,69 +22,13 @@ pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
 
 /// hyper reads into a buffer that is never smaller.
 const LEAST_HEADER_BYTES: usize = 8192;
+/// What a frame has around an event at most: an id and a topic, each character of six bytes.
+const FRAME_BYTES: usize = 4096;
 
 /// Names of cookies that browsers take over https only (RFC 6265bis §4.1.3); in any case of letters.
 const SECURE_PREFIXES: [&str; 2] = ["__Host-", "__Secure-"];
 /// What a cookie's name cannot contain (RFC 9110 §5.6.2).
 const COOKIE_SEPARATORS: &[u8] = b"()<>@,;:\\\"/[]?={}";
-
-/// A duration that is written with its unit: `250ms`, `5s`, `2m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}ms", self.0.as_millis()))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let wrong = || {
-            D::Error::custom(format!(
-                "`{text}` is not a duration with its unit, as `250ms` or `5s`"
-            ))
-        };
-        let signed: SignedDuration = text.parse().map_err(|_| wrong())?;
-        Duration::try_from(signed).map(Self).map_err(|_| wrong())
-    }
-}
-
-/// The address of a Redis server: `redis://host:6379`, or `rediss://` over TLS.
-#[derive(Clone)]
-pub struct RedisUrl(String);
-
-impl RedisUrl {
-    pub(crate) fn client(&self) -> redis::Client {
-        redis::Client::open(self.0.as_str()).expect("it was opened when it was read")
-    }
-}
-
-// It may hold a password.
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RedisUrl")
-    }
-}
-
-impl Serialize for RedisUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for RedisUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match redis::Client::open(text.as_str()) {
-            Ok(_) => Ok(Self(text)),
-            Err(_) => Err(D::Error::custom(
-                "is the address of a Redis server, as `redis://127.0.0.1:6379`",
-            )),
-        }
-    }
-}
 
 /// The server's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,7 +81,8 @@ pub struct Config {
     pub upstream_timeout: Span,
     /// The largest body read from upstream, in bytes: some hundred sessions of 2 kB.
     pub upstream_body_bytes: usize,
-    /// The longest event of a stream, in bytes: GitLab caps its web-hook payloads at 25 MB, its usual ones are 10 kB.
+    /// The longest event of a stream, in bytes; longer ones are left out. GitLab's usual ones have 10 kB. It must fit
+    /// into `outbox_bytes`, with the frame around it.
     pub event_bytes: usize,
     /// How long an event stream may be silent before it counts as dead: three of GitLab's heart-beats of 15 s.
     pub stream_silence: Span,
@@ -258,7 +204,7 @@ impl Default for Config {
             pings_unanswered: 2,
             upstream_timeout: seconds(10),
             upstream_body_bytes: 2 << 20,
-            event_bytes: 1 << 20,
+            event_bytes: 192 << 10,
             stream_silence: seconds(45),
             stream_retry: seconds(1),
             activation_patience: seconds(120),
@@ -438,6 +384,9 @@ impl Config {
         if self.lease.0 <= self.short_loop.0 {
             return refuse("lease", "must be longer than `short_loop`, whose turns renew it");
         }
+        if self.event_bytes + FRAME_BYTES > self.outbox_bytes {
+            return refuse("event_bytes", "must be at least 4096 below `outbox_bytes`");
+        }
         if self.header_bytes < LEAST_HEADER_BYTES {
             return refuse("header_bytes", "must be at least 8192");
         }
@@ -503,6 +452,16 @@ impl Config {
         self.public_url.scheme() == "https"
     }
 
+    /// The same settings for people to look at: secrets are masked.
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        if !self.oidc_client_secret.is_empty() {
+            values::MASK.clone_into(&mut self.oidc_client_secret);
+        }
+        self.redis_url = self.redis_url.map(|url| url.masked());
+        self
+    }
+
     /// The same settings for time that goes `speed` times as fast: every wait is that much shorter. Token times are
     /// wall-clock time, which the clock itself scales.
     #[must_use]
@@ -562,143 +521,4 @@ fn typed(key: &str, text: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn load(env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
-        let own = |pairs: &[(&str, &str)]| -> Vec<_> {
-            pairs
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect()
-        };
-        Config::load(None, own(env).into_iter(), own(flags).into_iter()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn flags_win_over_the_environment() {
-        let config = load(
-            &[
-                ("POLYTAB_SERVER_SHORT_LOOP", "1s"),
-                ("POLYTAB_SERVER_VERSION", "1234567"),
-                ("HOME", "/"),
-            ],
-            &[
-                ("short_loop", "250ms"),
-                ("allowed_origins", "http://a.example, http://b.example"),
-                ("trusted_proxies", "10.0.0.0/8, ::1"),
-            ],
-        )
-        .unwrap();
-
-        assert_eq!(config.short_loop.0, Duration::from_millis(250));
-        assert_eq!(config.version.as_deref(), Some("1234567"));
-        assert_eq!(config.allowed_origins.len(), 2);
-        assert!(config.trusted_proxies[1].contains("::1".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_bad_setting_is_named_with_the_mend() {
-        for (key, value, error) in [
-            (
-                "short_lop",
-                "5s",
-                "no setting is called `short_lop`; did you mean `short_loop`?",
-            ),
-            (
-                "short_loop",
-                "5",
-                "setting `short_loop`: `5` is not a duration with its unit, as `250ms` or `5s`",
-            ),
-            ("short_loop", "0s", "setting `short_loop`: must be more than 0"),
-            (
-                "outbox_messages",
-                "0",
-                "setting `outbox_messages`: must be at least 1",
-            ),
-            (
-                "header_bytes",
-                "100",
-                "setting `header_bytes`: must be at least 8192",
-            ),
-            (
-                "drain_close_code",
-                "99",
-                "setting `drain_close_code`: is a close code, from 1000 to 4999",
-            ),
-            (
-                "gitlab_url",
-                "ftp://x",
-                "setting `gitlab_url`: is an `http` or `https` URL",
-            ),
-            ("path", "ws", "setting `path`: begins with `/`"),
-            ("handshakes", "0", "setting `handshakes`: must be at least 1"),
-        ] {
-            assert_eq!(load(&[], &[(key, value)]).unwrap_err(), error);
-        }
-        for (key, value, start) in [
-            ("outbox_messages", "many", "setting `outbox_messages`: "),
-            (
-                "trusted_proxies",
-                "10.0.0.0/99",
-                "setting `trusted_proxies`: `10.0.0.0/99` is neither a network nor an address",
-            ),
-            (
-                "forwarded_header",
-                "x-real-ip",
-                "setting `forwarded_header`: unknown variant `x-real-ip`, expected `x-forwarded-for` or `forwarded`",
-            ),
-        ] {
-            let error = load(&[], &[(key, value)]).unwrap_err();
-            assert!(error.starts_with(start), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_https_needs_goes_together() {
-        let https = ("public_url", "https://a.example");
-        let (certificate, key) = (("tls_certificate", "/c.pem"), ("tls_key", "/k.pem"));
-        let host = ("session_cookie", "__Host-session");
-        for (flags, error) in [
-            (
-                &[certificate][..],
-                "setting `tls_key`: is needed with `tls_certificate`",
-            ),
-            (&[key], "setting `tls_certificate`: is needed with `tls_key`"),
-            (
-                &[certificate, key],
-                "setting `public_url`: `http://127.0.0.1:8080/` begins with `https://` when `tls_certificate` is set",
-            ),
-            (
-                &[host],
-                "setting `session_cookie`: browsers take a cookie `__Host-…` over https only, and `public_url` is \
-                 `http://127.0.0.1:8080/`; change one of the two",
-            ),
-            (
-                &[("session_cookie", "__secure-a")],
-                "setting `session_cookie`: browsers take a cookie `__Secure-…` over https only, and `public_url` is \
-                 `http://127.0.0.1:8080/`; change one of the two",
-            ),
-            (
-                &[("session_cookie", "a b")],
-                "setting `session_cookie`: `a b` is no name of a cookie: letters, digits, `-` and `_` are",
-            ),
-        ] {
-            assert_eq!(load(&[], flags).unwrap_err(), error);
-        }
-        assert!(load(&[], &[https, certificate, key, host]).is_ok());
-        assert!(load(&[], &[https]).is_ok());
-    }
-
-    #[test]
-    fn scaling_shortens_waits_and_leaves_token_times_alone() {
-        let values = BTreeMap::from([("short_loop".to_owned(), json!("5s"))]);
-
-        let config = Config::from_values(&values).unwrap().scaled(10);
-
-        assert_eq!(config.short_loop.0, Duration::from_millis(500));
-        assert_eq!(config.token_leeway.0, Duration::from_secs(10));
-    }
-}
+mod tests;

@@ -1,0 +1,78 @@
+//! Values of settings that are more than a number or a text.
+
+use std::{fmt, time::Duration};
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use url::Url;
+
+/// Stands for what must not be shown.
+pub(super) const MASK: &str = "********";
+
+/// A duration that is written with its unit: `250ms`, `5s`, `2m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{}ms", self.0.as_millis()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            D::Error::custom(format!(
+                "`{text}` is not a duration with its unit, as `250ms` or `5s`"
+            ))
+        };
+        let signed: SignedDuration = text.parse().map_err(|_| wrong())?;
+        Duration::try_from(signed).map(Self).map_err(|_| wrong())
+    }
+}
+
+/// The address of a Redis server: `redis://host:6379`, or `rediss://` over TLS.
+#[derive(Clone)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    pub(crate) fn client(&self) -> redis::Client {
+        redis::Client::open(self.0.as_str()).expect("it was opened when it was read")
+    }
+
+    /// The same without its password.
+    pub(super) fn masked(&self) -> Self {
+        let mut url = Url::parse(&self.0).ok();
+        let masked = url.as_mut().filter(|url| url.password().is_some());
+        // Where there was a password, another one can be.
+        masked
+            .and_then(|url| url.set_password(Some(MASK)).ok().map(|()| url.to_string()))
+            .map_or_else(|| self.clone(), Self)
+    }
+}
+
+// It may hold a password.
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl")
+    }
+}
+
+impl Serialize for RedisUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RedisUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match redis::Client::open(text.as_str()) {
+            Ok(_) => Ok(Self(text)),
+            Err(_) => Err(D::Error::custom(
+                "is the address of a Redis server, as `redis://127.0.0.1:6379`",
+            )),
+        }
+    }
+}
