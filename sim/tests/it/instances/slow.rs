@@ -55,8 +55,8 @@ async fn subscribed(address: SocketAddr, token: &str) -> WebSocketStream<TcpStre
 }
 
 /// What the kernel holds for the server's end of this connection, with all that belongs to it (`skmem`, `man ss`).
-fn held_by_the_kernel(tab: SocketAddr) -> u64 {
-    let filter = format!("dport = :{}", tab.port());
+fn held_by_the_kernel(server: SocketAddr, tab: SocketAddr) -> u64 {
+    let filter = format!("sport = :{} and dport = :{}", server.port(), tab.port());
     let output = Command::new("ss")
         .args(["-tnmH", &filter])
         .output()
@@ -103,7 +103,7 @@ fn flood(cluster: &Cluster, tab: SocketAddr) -> (Duration, u64) {
             "it is still there; the kernel held {most} bytes"
         );
         cluster.order("POST", "/events", &event);
-        most = most.max(held_by_the_kernel(tab));
+        most = most.max(held_by_the_kernel(cluster.address(0), tab));
         std::thread::sleep(PACE);
     }
     (begun.elapsed(), most)
