@@ -3,6 +3,9 @@
 
 mod admission;
 mod auth;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod channel;
 mod command;
 mod config;
