@@ -32,8 +32,8 @@ pub(crate) fn check_sizes(results: &[(Kind, Vec<Figures>)]) -> anyhow::Result<()
 /// The tables, and whether the aims are met.
 pub(crate) fn markdown(results: &[(Kind, Vec<Figures>)], arguments: &Arguments) -> String {
     let bare = results.iter().find(|(kind, _)| *kind == Kind::Axum);
-    let beside = |own: f64, of: fn(&Figures) -> f64| match bare {
-        Some((_, bare)) => format!("{:.2}", own / median(bare, of)),
+    let beside = |own: &[Figures], of: fn(&Figures) -> f64| match bare {
+        Some((_, bare)) => format!("{:.2}", ratio((own, bare), of)),
         None => "–".to_owned(),
     };
     let notification: fn(&Figures) -> f64 = |figures| figures.notification.net_us;
@@ -65,8 +65,8 @@ pub(crate) fn markdown(results: &[(Kind, Vec<Figures>)], arguments: &Arguments) 
             "| {name} | {:.1} | {told:.1} | {:.0} | {} | {pinged:.1} | {} |",
             of(|figures| figures.tab_kb),
             told * f64::from(arguments.tab_count()) / 1000.0,
-            beside(told, notification),
-            beside(pinged, ping),
+            beside(figures, notification),
+            beside(figures, ping),
         )
         .ok();
         writeln!(
@@ -74,8 +74,8 @@ pub(crate) fn markdown(results: &[(Kind, Vec<Figures>)], arguments: &Arguments) 
             "| {name} | {:.1} | {:.2} | {told_whole:.1} | {} | {pinged_whole:.1} | {} | {} |",
             of(|figures| figures.tab_kb_after),
             of(|figures| figures.idle) * 100.0,
-            beside(told_whole, whole_notification),
-            beside(pinged_whole, whole_ping),
+            beside(figures, whole_notification),
+            beside(figures, whole_ping),
             if at_once.is_nan() {
                 "–".to_owned()
             } else {
@@ -98,7 +98,7 @@ fn verdict(results: &[(Kind, Vec<Figures>)]) -> String {
     let (Some(own), Some(bare)) = (of(Kind::Polytab), of(Kind::Axum)) else {
         return String::new();
     };
-    let ratio = |what: fn(&Figures) -> f64| median(own, what) / median(bare, what);
+    let ratio = |what: fn(&Figures) -> f64| ratio((own, bare), what);
     let (kb, fanout, echo) = AIMS;
     let polls = median(own, |figures| figures.polls.unwrap_or(f64::NAN));
     let aims = [
@@ -118,9 +118,19 @@ fn verdict(results: &[(Kind, Vec<Figures>)]) -> String {
     text
 }
 
+/// How many times another server's figure: the median of the rounds, in each of which both were measured one after the
+/// other. A machine is not the same in all rounds.
+fn ratio((own, other): (&[Figures], &[Figures]), of: fn(&Figures) -> f64) -> f64 {
+    let rounds = own.iter().zip(other);
+    middle(rounds.map(|(own, other)| of(own) / of(other)).collect())
+}
+
 /// The median of a figure.
 fn median(figures: &[Figures], of: fn(&Figures) -> f64) -> f64 {
-    let mut all: Vec<_> = figures.iter().map(of).collect();
+    middle(figures.iter().map(of).collect())
+}
+
+fn middle(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     match all.len() % 2 {
