@@ -114,13 +114,13 @@ fn channel_state(criterion: &mut Criterion) {
 
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan_out");
-    let text = notification().encode(Timestamp::UNIX_EPOCH);
+    let message = notification();
     for tabs in TABS {
         let outboxes = Outboxes::new(usize::try_from(tabs).expect("a small number"));
         group.throughput(Throughput::Elements(tabs));
         group.bench_function(format!("push_and_take/{tabs}"), |bencher| {
             bencher.iter(|| {
-                outboxes.push(black_box(&text).clone());
+                outboxes.push(black_box(&message));
                 outboxes.empty()
             });
         });

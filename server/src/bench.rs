@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use polytab_protocol::{
     id::{LoginSessionId, TabId},
-    message::ClientMessage,
+    message::{ClientMessage, ServerMessage},
     sessions::SessionsReading,
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     Config,
@@ -18,7 +18,7 @@ use crate::{
     },
     command,
     coordinator::Standing,
-    outbox::{Bounds, Outbox, Outgoing},
+    outbox::{Bounds, Encoded, Outbox, Outgoing},
 };
 
 /// Since a channel was born; the same for all that happens to it here.
@@ -105,11 +105,11 @@ impl Outboxes {
         Self((0..count).map(|_| Outbox::new(bounds)).collect())
     }
 
-    /// The same bytes into each.
-    pub fn push(&self, text: String) {
-        let text = Utf8Bytes::from(text);
+    /// Encodes a message, and puts it into each.
+    pub fn push(&self, message: &ServerMessage) {
+        let encoded = Encoded::new(message, Timestamp::UNIX_EPOCH);
         for outbox in &self.0 {
-            outbox.push(text.clone());
+            outbox.push(encoded.clone());
         }
     }
 

@@ -31,13 +31,13 @@ impl From<CloseCode> for Close {
 
 /// A message as every tab that it is for gets it.
 #[derive(Clone, Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Encoded {
     text: Utf8Bytes,
     /// Of a numbered notification its type: the next one of that type says all that this one does.
     kind: Option<Arc<str>>,
 }
 
-impl Letter {
+impl Encoded {
     /// Encodes a message, once for all tabs.
     pub(crate) fn new(message: &ServerMessage, now: Timestamp) -> Self {
         Self {
@@ -86,7 +86,7 @@ struct State {
 /// A message that waits.
 #[derive(Debug)]
 struct Waiting {
-    letter: Letter,
+    encoded: Encoded,
     /// Numbered notifications just before it that were left out.
     superseded: u64,
 }
@@ -103,14 +103,14 @@ impl Outbox {
     /// Adds a message. When there is no room, notifications that a later one of their type supersedes are left out, and
     /// it is said how many. When there is none even so, the tab is closed, and what waits is dropped: it could never be
     /// delivered whole.
-    pub(crate) fn push(&self, letter: Letter) -> usize {
+    pub(crate) fn push(&self, encoded: Encoded) -> usize {
         let mut state = self.state();
         if state.close.is_some() {
             return 0;
         }
-        state.bytes += letter.text.len();
+        state.bytes += encoded.text.len();
         state.queue.push_back(Waiting {
-            letter,
+            encoded,
             superseded: 0,
         });
         let before = state.queue.len();
@@ -173,12 +173,12 @@ impl Outbox {
 
     fn take(&self) -> Option<Outgoing> {
         let mut state = self.state();
-        if let Some(Waiting { letter, superseded }) = state.queue.pop_front() {
-            state.bytes -= letter.text.len();
-            state.carried += letter.text.len();
+        if let Some(Waiting { encoded, superseded }) = state.queue.pop_front() {
+            state.bytes -= encoded.text.len();
+            state.carried += encoded.text.len();
             let text = match superseded {
-                0 => letter.text,
-                superseded => with_superseded(&letter.text, superseded).into(),
+                0 => encoded.text,
+                superseded => with_superseded(&encoded.text, superseded).into(),
             };
             return Some(Outgoing::Text(text));
         }
@@ -202,12 +202,12 @@ impl State {
     fn coalesce(&mut self) {
         let mut missing = 0;
         let all = std::mem::take(&mut self.queue);
-        let kinds: Vec<_> = all.iter().map(|waiting| waiting.letter.kind.clone()).collect();
+        let kinds: Vec<_> = all.iter().map(|waiting| waiting.encoded.kind.clone()).collect();
         for (nth, mut waiting) in all.into_iter().enumerate() {
-            let is_numbered = waiting.letter.kind.is_some();
-            if is_numbered && kinds[nth + 1..].contains(&waiting.letter.kind) {
+            let is_numbered = waiting.encoded.kind.is_some();
+            if is_numbered && kinds[nth + 1..].contains(&waiting.encoded.kind) {
                 missing += 1 + waiting.superseded;
-                self.bytes -= waiting.letter.text.len();
+                self.bytes -= waiting.encoded.text.len();
                 continue;
             }
             if is_numbered {
@@ -229,19 +229,19 @@ mod tests {
         Outbox::new(Bounds { messages, bytes })
     }
 
-    fn plain(text: &str) -> Letter {
-        Letter {
+    fn plain(text: &str) -> Encoded {
+        Encoded {
             text: text.into(),
             kind: None,
         }
     }
 
-    fn notification(kind: &str, seq: u64) -> Letter {
+    fn notification(kind: &str, seq: u64) -> Encoded {
         let position = Position {
             epoch: "e".into(),
             seq,
         };
-        Letter::new(
+        Encoded::new(
             &ServerMessage::user(kind, &json!({})).at(position),
             Timestamp::UNIX_EPOCH,
         )
@@ -313,7 +313,7 @@ mod tests {
 
         assert_eq!(outbox.push(notification("version", 5)), 3);
         let plain = ServerMessage::user("version", &json!({}));
-        outbox.push(Letter::new(&plain, Timestamp::UNIX_EPOCH));
+        outbox.push(Encoded::new(&plain, Timestamp::UNIX_EPOCH));
         outbox.push(notification("activation", 6));
         assert_eq!(outbox.push(notification("activation", 7)), 2);
 

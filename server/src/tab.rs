@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{
-    SinkExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -206,20 +206,14 @@ impl Tab {
                 Woken::Stuck => Some(End::Stuck),
                 // It may only be slow: then it can still be told why.
                 Woken::Overflowed => Some(CloseCode::TooSlow.into()),
-                Woken::PingDue => self.ping().await,
-                Woken::Flushed(Ok(())) => {
-                    self.writing_since = None;
-                    outbox.carried();
-                    None
-                }
-                Woken::Flushed(Err(error)) => Some(unwritten(&error)),
-                Woken::Outgoing(Outgoing::Text(text)) => self.write(Message::Text(text)).await,
+                Woken::PingDue => self.ping(outbox).await,
+                Woken::Flushed(flushed) => self.flushed(Some(flushed), outbox),
+                Woken::Outgoing(Outgoing::Text(text)) => self.write(Message::Text(text), outbox).await,
                 Woken::Outgoing(Outgoing::Close(close)) => Some(End::Close(close)),
                 Woken::Read(Some(Ok(Message::Ping(payload)))) => {
                     // Its answer lies in the write buffer.
                     outbox.carry(HEADER_BYTES + payload.len());
-                    self.writing_since.get_or_insert_with(Instant::now);
-                    None
+                    self.flush(outbox)
                 }
                 Woken::Read(read) => self.read(membership, read).await,
             };
@@ -243,7 +237,7 @@ impl Tab {
         }
     }
 
-    async fn ping(&mut self) -> Option<End> {
+    async fn ping(&mut self, outbox: &Outbox) -> Option<End> {
         if self.unanswered >= self.host.config.pings_unanswered {
             return Some(End::Stuck);
         }
@@ -252,17 +246,37 @@ impl Tab {
         if self.writing_since.is_some() {
             None
         } else {
-            self.write(Message::Ping(bytes::Bytes::new())).await
+            self.write(Message::Ping(bytes::Bytes::new()), outbox).await
         }
     }
 
     /// Hands a message to the network; whether it is taken shows on the flush.
-    async fn write(&mut self, message: Message) -> Option<End> {
+    async fn write(&mut self, message: Message, outbox: &Outbox) -> Option<End> {
         if let Err(error) = self.sink.feed(message).await {
             return Some(unwritten(&error));
         }
-        self.writing_since = Some(Instant::now());
-        None
+        self.flush(outbox)
+    }
+
+    /// The network mostly takes all at once. What it does not is waited for, beside all else.
+    fn flush(&mut self, outbox: &Outbox) -> Option<End> {
+        let flushed = self.sink.flush().now_or_never();
+        self.flushed(flushed, outbox)
+    }
+
+    fn flushed(&mut self, flushed: Option<Result<(), tungstenite::Error>>, outbox: &Outbox) -> Option<End> {
+        match flushed {
+            Some(Ok(())) => {
+                self.writing_since = None;
+                outbox.carried();
+                None
+            }
+            Some(Err(error)) => Some(unwritten(&error)),
+            None => {
+                self.writing_since.get_or_insert_with(Instant::now);
+                None
+            }
+        }
     }
 
     async fn read(

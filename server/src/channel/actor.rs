@@ -25,7 +25,7 @@ use crate::{
     coordinator::{Fate, Life, Rank, Record, Stamp, Standing},
     host::Host,
     metrics::Turn,
-    outbox::{Letter, Outbox},
+    outbox::{Encoded, Outbox},
     upstream::gitlab::Wanted,
 };
 
@@ -330,11 +330,11 @@ impl Actor {
         match effect {
             Effect::Send(tabs, message) => {
                 // Encoded once: every tab gets the same bytes.
-                let letter = Letter::new(&message, self.host.seams.clock.wall());
+                let encoded = Encoded::new(&message, self.host.seams.clock.wall());
                 let mut fullest = (0, 0);
                 let mut superseded = 0;
                 for outbox in tabs.iter().filter_map(|tab| self.outboxes.get(tab)) {
-                    superseded += outbox.push(letter.clone());
+                    superseded += outbox.push(encoded.clone());
                     self.host.metrics.notifications.inc();
                     fullest = fullest.max(outbox.depth());
                 }

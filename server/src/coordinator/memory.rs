@@ -39,8 +39,9 @@ struct State {
 }
 
 impl State {
-    /// Writes to all instances with tabs of the user but this one.
-    fn deliver(&mut self, user: &UserId, but: Option<&str>, record: &Record) {
+    /// Writes to all instances with tabs of the user but this one, and wakes those that wait for letters: a single
+    /// instance is not woken at each of its turns.
+    fn deliver(&mut self, (user, but): (&UserId, Option<&str>), record: &Record, written: &Notify) {
         let known = self.users.get(user);
         let instances: BTreeSet<_> = known
             .into_iter()
@@ -49,6 +50,9 @@ impl State {
             .filter(|instance| Some(instance.as_str()) != but)
             .collect();
         let at = self.last;
+        if !instances.is_empty() {
+            written.notify_waiters();
+        }
         for instance in instances {
             let inbox = self.inboxes.entry(instance).or_default();
             inbox.push_back(Letter {
@@ -125,8 +129,8 @@ impl Memory {
             others.add(needs.clone());
         }
         if news {
-            state.deliver(&life.user, Some(&self.instance), &Record::Needs);
-            self.place.written.notify_waiters();
+            let to = (&life.user, Some(self.instance.as_str()));
+            state.deliver(to, &Record::Needs, &self.place.written);
         }
         Standing { rank, at, others }
     }
@@ -142,8 +146,8 @@ impl Memory {
             return Fate::Refused;
         }
         state.last += 1;
-        state.deliver(&life.user, Some(&self.instance), record);
-        self.place.written.notify_waiters();
+        let to = (&life.user, Some(self.instance.as_str()));
+        state.deliver(to, record, &self.place.written);
         Fate::Taken(state.last)
     }
 
@@ -160,8 +164,8 @@ impl Memory {
         {
             user.lease = None;
             state.last += 1;
-            state.deliver(&life.user, Some(&self.instance), &Record::Released);
-            self.place.written.notify_waiters();
+            let to = (&life.user, Some(self.instance.as_str()));
+            state.deliver(to, &Record::Released, &self.place.written);
         }
         if state
             .users
@@ -215,8 +219,7 @@ impl Coordinator for Memory {
         Box::pin(async move {
             let mut state = self.state();
             state.last += 1;
-            state.deliver(user, None, record);
-            self.place.written.notify_waiters();
+            state.deliver((user, None), record, &self.place.written);
             Ok(())
         })
     }
