@@ -27,7 +27,8 @@ const ENVIRONMENT: u8 = 6;
 /// The Polytab reference server.
 ///
 /// Settings come from a file, then from the environment (`POLYTAB_SERVER_SHORT_LOOP=5s`), then from --set; what comes
-/// later wins. `--print-config` shows all of them with their values.
+/// later wins. `--print-config` shows all of them with their values. SIGTERM sends the tabs away and ends; SIGHUP reads
+/// the certificate again.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {

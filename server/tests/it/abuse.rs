@@ -40,6 +40,11 @@ const OTHERS: &[[&str; 3]] = &[
         "who_pings_on_and_takes_no_answer_piles_nothing_up",
     ],
     [
+        "8 MiB of pings of 125 bytes, no answer read, then nothing",
+        "close 4008 after the write limit",
+        "who_takes_no_answer_to_pings_is_ended_after_the_write_limit",
+    ],
+    [
         "5,000 pings of 125 bytes, the answers read",
         "answered, tab stays",
         "who_pings_on_and_takes_the_answers_is_served",
@@ -90,6 +95,16 @@ const OTHERS: &[[&str; 3]] = &[
         "an_event_id_that_no_header_can_carry_silences_no_topic",
     ],
     [
+        "an event of GitLab's over `event_bytes`",
+        "left out and not asked for again; the next one comes",
+        "an_event_that_is_too_long_is_left_out_and_not_asked_for_again",
+    ],
+    [
+        "events for a tab that reads nothing, beside others",
+        "close 4008; at most 512 kB held for it; the others hear all",
+        "a_tab_that_takes_nothing_is_closed_and_the_others_never_notice",
+    ],
+    [
         "handshakes of every wrong form",
         "400, 403, 426, 431",
         "each_handshake_meets_its_answer",
@@ -128,9 +143,10 @@ fn the_page_shows_each_row() {
         include_str!("abuse_upstream.rs"),
         include_str!("handshake.rs"),
         include_str!("../../src/upstream/adapter_tests.rs"),
+        include_str!("../../../sim/tests/it/instances/slow.rs"),
     ];
     for [_, _, test] in OTHERS {
-        let declared = format!("async fn {test}()");
+        let declared = format!("fn {test}()");
         assert!(sources.iter().any(|source| source.contains(&declared)), "{test}");
     }
     assert_eq!(

@@ -1,11 +1,17 @@
 //! More of what is allowed than anybody needs.
 
+use std::time::Duration;
+
+use polytab_server::Span;
 use serde_json::json;
-use tokio::net::TcpSocket;
+use tokio::{
+    net::TcpSocket,
+    time::{interval, timeout},
+};
 
 use crate::{
     services::{config, services, token},
-    support::with_server,
+    support::{PATIENCE, metric, with_server},
     wire::{FIN, PING, Seen, Tab, command, frame, text},
 };
 
@@ -42,6 +48,35 @@ async fn who_pings_on_and_takes_no_answer_piles_nothing_up() {
         let is_served = matches!(&seen, Seen::Text(ack) if ack["type"] == "ack");
         assert!(is_served || seen == Seen::Close(4008), "{seen:?}");
         assert!(kept <= KEPT_BYTES, "{kept} bytes of answers were kept");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_to_pings_is_ended_after_the_write_limit() {
+    /// Their answers are more than both kernels and the server hold.
+    const PINGS: usize = 64 * 1024;
+    let services = services().await;
+    let token = token(&services, "ada");
+    let config = polytab_server::Config {
+        write_timeout: Span(Duration::from_millis(200)),
+        ..config(&services)
+    };
+    with_server(config, async |address| {
+        let socket = TcpSocket::new_v4().expect("the system has sockets");
+        socket.set_recv_buffer_size(4096).expect("a buffer can be small");
+        let stream = socket.connect(address).await.expect("the server listens");
+        let mut tab = Tab::over(stream, &token).await;
+
+        tab.send(&frame(FIN | PING, &PAYLOAD).repeat(PINGS)).await;
+
+        let ended = async {
+            let mut looks = interval(Duration::from_millis(10));
+            while metric(address, "polytab_closes_total{code=\"4008\"}").await == 0 {
+                looks.tick().await;
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("it is ended");
     })
     .await;
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use crate::support::{PATIENCE, answer, head, peer, with_listener, with_server};
+use crate::support::{PATIENCE, answer, head, metric, peer, with_listener, with_server};
 
 /// An upgrade of somebody without a login session, with further header lines.
 fn upgrade(lines: &str) -> String {
@@ -28,14 +28,10 @@ async fn upgraded(address: SocketAddr, lines: &str) -> (String, TcpStream) {
     (head, peer)
 }
 
-/// How many were refused for this reason, as the metrics say.
+/// How many were refused for this reason.
 async fn refused(address: SocketAddr, reason: &str) -> u64 {
-    let mut peer = peer(address, "GET /metrics HTTP/1.0\r\n\r\n").await;
-    let mut text = String::new();
-    peer.read_to_string(&mut text).await.expect("metrics are text");
-    let series = format!("polytab_handshakes_refused_total{{reason=\"{reason}\"}} ");
-    let value = text.lines().find_map(|line| line.strip_prefix(&series));
-    value.map_or(0, |value| value.parse().expect("a count is a number"))
+    let series = format!("polytab_handshakes_refused_total{{reason=\"{reason}\"}}");
+    metric(address, &series).await
 }
 
 fn is_upgraded(head: &str) -> bool {

@@ -61,3 +61,16 @@ pub(crate) async fn answer(peer: &mut TcpStream) -> String {
     let head = timeout(PATIENCE, reading).await.expect("an answer comes");
     head.trim_end().to_owned()
 }
+
+/// A series of the server's metrics; 0 while there is no such series.
+pub(crate) async fn metric(address: SocketAddr, series: &str) -> u64 {
+    let mut peer = peer(address, "GET /metrics HTTP/1.0\r\n\r\n").await;
+    let mut text = String::new();
+    peer.read_to_string(&mut text).await.expect("metrics are text");
+    let mut series = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    series
+        .next()
+        .map_or(0, |value| value.parse().expect("a count is a number"))
+}

@@ -13,11 +13,11 @@ use crate::{
 };
 
 /// Short turns in a window.
-const TURNS: u32 = 5;
+const TURNS: u32 = 4;
 /// A short turn; that of the reference server.
 const TURN: Duration = Duration::from_secs(5);
 /// A window: as long as a tab's ping interval, so that the pings of one are those of any other.
-const WINDOW: Duration = Duration::from_secs(25);
+const WINDOW: Duration = Duration::from_secs(20);
 /// Pings of each tab in a window: far fewer than may be sent, and a whole number in it.
 const PINGS: u32 = 10;
 /// After a window, for what is still on its way, and for what should not come any more.

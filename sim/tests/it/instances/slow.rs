@@ -109,32 +109,33 @@ fn flood(cluster: &Cluster, tab: SocketAddr) -> (Duration, u64) {
     (begun.elapsed(), most)
 }
 
-#[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
-fn beside_one_that_takes_nothing(users: u64, tabs: u64, steady: u64) {
-    let runtime = tokio::runtime::Runtime::new().expect("the system has threads");
-    let cluster = Cluster::start_first(Proxy::Nginx, &[]);
-    let profile = format!(
+/// So many users with so many tabs come within 10 s, and stay for so many seconds more.
+fn profile(users: u64, tabs: u64, seconds: u64) -> String {
+    format!(
         "users: {users}\ntabs_per_user: {{{tabs}: 100%}}\n\
-         phases:\n  - {{name: arrive, for: 10s}}\n  - {{name: steady, for: {steady}s}}\n\
+         phases:\n  - {{name: arrive, for: 10s}}\n  - {{name: steady, for: {seconds}s}}\n\
          changes: every 5s\nlimits: {{lag: 1h}}\n\
          thresholds: [missed == 0, doubled == 0, out_of_order == 0, cross_user == 0, errors == 0]\n"
-    );
-    let (code, without) = cluster.end(cluster.load(&profile));
-    assert_eq!(code, Some(0), "{without}");
+    )
+}
 
-    let load = cluster.load(&profile);
+#[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
+fn beside_one_that_takes_nothing(cluster: &Cluster, (users, tabs, seconds): (u64, u64, u64)) {
+    let runtime = tokio::runtime::Runtime::new().expect("the system has threads");
+    let load = cluster.load(&profile(users, tabs, seconds));
     cluster.wait_for_tabs(users * tabs);
-    let token = token(&cluster);
+    let token = token(cluster);
     let tab = runtime.block_on(subscribed(cluster.address(0), &token));
     let own = tab.get_ref().local_addr().expect("it is connected");
-    let (stayed, kernel) = flood(&cluster, own);
+    let (stayed, kernel) = flood(cluster, own);
     wait_for("it is gone", || cluster.sum("polytab_tabs") <= users * tabs);
-    let outbox = fullest_outbox(&cluster);
+    let outbox = fullest_outbox(cluster);
     drop(tab);
     let (code, with) = cluster.end(load);
 
-    println!("without it:\n{without}\nwith it:\n{with}");
-    println!("closed after {stayed:?}; the kernel held {kernel} bytes, its outbox at most {outbox}");
+    println!(
+        "with it:\n{with}\nclosed after {stayed:?}; the kernel held {kernel} bytes, its outbox at most {outbox}"
+    );
     assert_eq!(code, Some(0), "{with}");
     assert!(
         kernel > 0,
@@ -146,12 +147,18 @@ fn beside_one_that_takes_nothing(users: u64, tabs: u64, steady: u64) {
 #[test]
 fn a_tab_that_takes_nothing_is_closed_and_the_others_never_notice() {
     if is_possible() {
-        beside_one_that_takes_nothing(4, 5, 20);
+        let cluster = Cluster::start_first(Proxy::Nginx, &[]);
+        beside_one_that_takes_nothing(&cluster, (4, 5, 20));
     }
 }
 
 #[test]
 #[ignore = "minutes long: the figures of docs/rollout.md"]
+#[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
 fn full_a_tab_that_takes_nothing_is_closed_and_a_thousand_never_notice() {
-    beside_one_that_takes_nothing(200, 5, 60);
+    let cluster = Cluster::start_first(Proxy::Nginx, &[]);
+    let (code, without) = cluster.end(cluster.load(&profile(200, 5, 60)));
+    println!("without it:\n{without}");
+    assert_eq!(code, Some(0));
+    beside_one_that_takes_nothing(&cluster, (200, 5, 60));
 }
