@@ -20,9 +20,15 @@ pub(super) fn same_to_all_tabs(run: &Run<'_>) -> Option<Failure> {
     NOTIFICATIONS.into_iter().find_map(|(kind, command)| {
         run.stays.iter().find_map(|stay| {
             let told = times(run, stay, |event| is_received(event, kind));
+            let begun_at = run.events.iter().find_map(|event| beginning(event, stay));
+            let replayed = times(run, stay, |event| {
+                is_received(event, kind) && begun_at.is_some_and(|begun_at| is_replayed(event, begun_at))
+            });
             let own = told.iter().enumerate().find(|(nth, at_ms)| {
                 let before = nth.checked_sub(1).map(|previous| told[previous]);
-                !is_belated(run, stay, **at_ms) && !is_personal(run, stay, (kind, command), (before, **at_ms))
+                !is_belated(run, stay, **at_ms)
+                    && !replayed.contains(at_ms)
+                    && !is_personal(run, stay, (kind, command), (before, **at_ms))
             });
             let (_, at_ms) = own?;
             let missed = run
@@ -39,6 +45,31 @@ pub(super) fn same_to_all_tabs(run: &Run<'_>) -> Option<Failure> {
             Some(failure(message, Some(missed.tab), Vec::new(), window))
         })
     })
+}
+
+/// Where the channel's life stood when a connection began, if its `init` says so.
+fn beginning<'a>(event: &'a Event, stay: &Stay<'_>) -> Option<(&'a str, u64)> {
+    match &event.kind {
+        Kind::TabReceived {
+            tab, life, message, ..
+        } if tab == stay.tab && *life == stay.life => {
+            position(message).filter(|_| message.kind() == Some("init"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a message is of before its connection began: a `resume` brought it.
+fn is_replayed(event: &Event, (epoch, seq): (&str, u64)) -> bool {
+    let Kind::TabReceived { message, .. } = &event.kind else {
+        return false;
+    };
+    position(message).is_some_and(|(own_epoch, own_seq)| own_epoch == epoch && own_seq <= seq)
+}
+
+fn position(message: &Frame) -> Option<(&str, u64)> {
+    let json = message.json()?;
+    Some((json["epoch"].as_str()?, json["seq"].as_u64()?))
 }
 
 /// Whether a tab read a message late, as it was frozen or cut off when the message came.
