@@ -22,8 +22,10 @@ const EVENT_BYTES: usize = 8000;
 const PACE: Duration = Duration::from_millis(100);
 /// What process and kernel together may hold for the tab.
 const HELD_BYTES: u64 = 512_000;
-/// How long it may stay.
+/// How long it may stay, on a machine that has nothing else to do.
 const STAY: Duration = Duration::from_secs(15);
+/// On any machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A tab with hardly any room in its own kernel, subscribed to the topic.
 async fn subscribed(address: SocketAddr, token: &str) -> WebSocketStream<TcpStream> {
@@ -99,7 +101,7 @@ fn flood(cluster: &Cluster, tab: SocketAddr) -> (Duration, u64) {
     let (begun, mut most) = (Instant::now(), 0);
     while cluster.metric(0, "polytab_closes_total", "code=\"4008\"") == 0 {
         assert!(
-            begun.elapsed() < STAY,
+            begun.elapsed() < PATIENCE,
             "it is still there; the kernel held {most} bytes"
         );
         cluster.order("POST", "/events", &event);
@@ -120,7 +122,7 @@ fn profile(users: u64, tabs: u64, seconds: u64) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
-fn beside_one_that_takes_nothing(cluster: &Cluster, (users, tabs, seconds): (u64, u64, u64)) {
+fn beside_one_that_takes_nothing(cluster: &Cluster, (users, tabs, seconds): (u64, u64, u64)) -> Duration {
     let runtime = tokio::runtime::Runtime::new().expect("the system has threads");
     let load = cluster.load(&profile(users, tabs, seconds));
     cluster.wait_for_tabs(users * tabs);
@@ -142,6 +144,7 @@ fn beside_one_that_takes_nothing(cluster: &Cluster, (users, tabs, seconds): (u64
         "the kernel holds something for a tab that reads nothing"
     );
     assert!(kernel + outbox <= HELD_BYTES, "{kernel} and {outbox} bytes");
+    stayed
 }
 
 #[test]
@@ -160,5 +163,6 @@ fn full_a_tab_that_takes_nothing_is_closed_and_a_thousand_never_notice() {
     let (code, without) = cluster.end(cluster.load(&profile(200, 5, 60)));
     println!("without it:\n{without}");
     assert_eq!(code, Some(0));
-    beside_one_that_takes_nothing(&cluster, (200, 5, 60));
+    let stayed = beside_one_that_takes_nothing(&cluster, (200, 5, 60));
+    assert!(stayed <= STAY, "it stayed for {stayed:?}");
 }
