@@ -168,8 +168,8 @@ pub(crate) fn bare(host: &str) -> &str {
         .unwrap_or(host)
 }
 
-/// What the kernel may hold for one peer: a few of the largest messages. Without it Linux grows the buffer up to 4 MB
-/// (`net.ipv4.tcp_wmem`) for a peer that does not read.
+/// What the kernel may hold for one peer; Linux doubles it for its own overhead (`man 7 socket`). Without it the buffer
+/// grows up to 4 MB (`net.ipv4.tcp_wmem`) for a peer that does not read.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Takes connections.
