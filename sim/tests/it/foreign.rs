@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -13,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::process::Process;
+use crate::{ports::free, process::Process};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")
@@ -33,14 +32,7 @@ fn missing() -> Option<&'static str> {
 }
 
 /// How many servers, each with mocks of its own, share the suite: its scenarios wait most of their time.
-const SHARES: u16 = 4;
-
-/// Ports that are free now: the server's, and those of the four mocks.
-fn ports() -> [u16; 5] {
-    // All are held until the last is known, so that none is given out twice.
-    let held = [0; 5].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
+const SHARES: u16 = 6;
 
 fn node_server([port, keycloak, backend, _, _]: [u16; 5]) -> Process {
     let child = Command::new("node")
@@ -65,7 +57,7 @@ fn node_server([port, keycloak, backend, _, _]: [u16; 5]) -> Process {
 
 /// Verdicts by scenario id, of one share of the suite.
 fn verdicts(share: u16) -> BTreeMap<String, String> {
-    let ports = ports();
+    let ports = free();
     let _server = node_server(ports);
     let [port, mocks @ ..] = ports;
     let target = fs::read_to_string(folder().join("target.toml")).unwrap();

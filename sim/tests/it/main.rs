@@ -8,6 +8,7 @@ mod foreign;
 mod instances;
 mod load;
 mod mock_service;
+mod ports;
 mod process;
 mod scenario_errors;
 mod secrets;

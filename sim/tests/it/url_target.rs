@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
     path::Path,
     process::{Command, Output},
 };
@@ -12,12 +11,7 @@ use polytab_server::{Config, Server};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// Ports that are free now.
-fn ports() -> [u16; 4] {
-    // All are held until the last is known, so that none is given out twice.
-    let held = [0; 4].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
+use crate::ports::free;
 
 fn config(public: &str, [keycloak, backend, gitlab, _]: [u16; 4]) -> Config {
     let at = |port: u16, path: &str| Value::from(format!("http://127.0.0.1:{port}{path}"));
@@ -45,7 +39,7 @@ fn run(target: &str, mock_ports: [u16; 4]) -> Output {
 #[test]
 fn a_server_that_checks_tokens_by_its_own_clock_can_be_judged() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mock_ports = ports();
+    let mock_ports = free();
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
         .unwrap();

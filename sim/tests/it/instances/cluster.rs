@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::process::Process;
+use crate::{ports::free, process::Process};
 
 /// What takes longer than this will not happen.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -95,13 +95,6 @@ fn find(name: &str) -> Option<PathBuf> {
 
 fn program(name: &str) -> Command {
     Command::new(find(name).expect("it was looked for before"))
-}
-
-/// Ports that are free now; all are held until the last is known.
-pub(super) fn free<const N: usize>() -> [u16; N] {
-    let held =
-        [0; N].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("the loopback has free ports"));
-    held.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 fn start(command: &mut Command, log: &Path) -> Process {
