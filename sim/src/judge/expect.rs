@@ -54,6 +54,9 @@ pub enum Until {
     End,
 }
 
+const NOBODY: &str = "no tab is open, and none is named: there is nothing to look at; `tabs` names one that is between \
+                      two connections";
+
 impl OpenExpect {
     /// Opens the window of `expect`, at line `line` of its file; `line_of` gives the line of a clause.
     pub fn open(
@@ -162,7 +165,7 @@ impl OpenExpect {
     /// Without a tab to look at everything would hold.
     fn nobody(&self, open: &OpenClause, now_ms: u64) -> Failure {
         Failure {
-            message: "no tab is open, and none is named: there is nothing to look at".to_owned(),
+            message: NOBODY.to_owned(),
             tab: None,
             line: Some(open.line),
             file: None,

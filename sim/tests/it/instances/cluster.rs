@@ -29,6 +29,46 @@ pub(super) enum Proxy {
     Haproxy,
 }
 
+/// What the instances are.
+pub(super) enum Server {
+    /// `polytab serve`, which is built with the tests.
+    OfTests,
+    /// `polytab-server`, this file, as it is rolled out.
+    Shipped(PathBuf),
+}
+
+impl Server {
+    /// Builds `polytab-server` as it is rolled out.
+    pub(super) fn shipped() -> Self {
+        let target = Path::new(env!("CARGO_BIN_EXE_polytab"))
+            .ancestors()
+            .nth(2)
+            .expect("it is in a folder of its profile");
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--release", "-p", "polytab-server"])
+            .arg("--target-dir")
+            .arg(target)
+            .status();
+        assert!(status.expect("cargo runs the tests").success());
+        Self::Shipped(target.join("release/polytab-server"))
+    }
+
+    fn command(&self, listen: SocketAddr) -> Command {
+        match self {
+            Self::OfTests => {
+                let mut command = polytab();
+                command.args(["serve", "--no-mocks", "--port", &listen.port().to_string()]);
+                command
+            }
+            Self::Shipped(file) => {
+                let mut command = without_surroundings(file);
+                command.args(["--set", &format!("listen={listen}")]);
+                command
+            }
+        }
+    }
+}
+
 /// Where the services are that the instances ask.
 struct Services {
     issuer: String,
@@ -60,6 +100,7 @@ impl Services {
 /// All of it; ends with the test.
 pub(super) struct Cluster {
     pub(super) folder: TempDir,
+    server: Server,
     redis: Process,
     redis_port: u16,
     /// What every instance is started with.
@@ -120,8 +161,9 @@ impl Cluster {
     }
 
     /// With our mocks, at the usual pace, and with one instance to begin with.
-    pub(super) fn start_first(proxy: Proxy, settings: &[(&str, &str)]) -> Self {
+    pub(super) fn start_first(proxy: Proxy, server: Server, settings: &[(&str, &str)]) -> Self {
         let mut cluster = Self::with_mocks(proxy, 1);
+        cluster.server = server;
         let own = settings
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -166,6 +208,7 @@ impl Cluster {
             proxy_port,
             proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
             mocks: None,
+            server: Server::OfTests,
             folder,
         }
     }
@@ -194,8 +237,7 @@ impl Cluster {
     /// Starts the next instance.
     pub(super) fn start_another(&mut self) {
         let nth = self.instances.len();
-        let mut command = polytab();
-        command.args(["serve", "--no-mocks", "--port", &self.ports[nth].to_string()]);
+        let mut command = self.server.command(self.address(nth));
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
@@ -361,7 +403,11 @@ pub(super) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn polytab() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
+    without_surroundings(Path::new(env!("CARGO_BIN_EXE_polytab")))
+}
+
+fn without_surroundings(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("RUST_LOG", "info");
     command
 }

@@ -1,7 +1,7 @@
 //! Several instances of the reference server, a real Redis, and a real proxy that scatters the tabs of each user.
 //!
 //! `polytab load` drives them and counts what the tabs heard. The tests go five times as fast as the server usually
-//! does; `cargo test -p polytab --test it -- --ignored instances` runs them at the usual pace and size.
+//! does; `cargo test --release -p polytab --test it -- --ignored instances` runs them at the usual pace and size.
 
 mod cluster;
 mod rollout;

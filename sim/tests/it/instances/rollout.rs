@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Proxy, wait_for};
+use super::cluster::{Cluster, Proxy, Server, wait_for};
 
 const USERS: u64 = 2000;
 const TABS: u64 = 5;
@@ -24,7 +24,11 @@ fn opened(result: &Value, from_s: f64) -> Vec<u64> {
 #[ignore = "minutes long: the figures of docs/rollout.md"]
 #[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
 fn full_ten_thousand_tabs_go_in_order_and_come_back_at_once() {
-    let mut cluster = Cluster::start_first(Proxy::Nginx, &[("introspection_interval", "10m")]);
+    let mut cluster = Cluster::start_first(
+        Proxy::Nginx,
+        Server::OfTests,
+        &[("introspection_interval", "10m")],
+    );
     let load = cluster.load(&format!(
         "users: {USERS}\ntabs_per_user: {{{TABS}: 100%}}\n\
          client: {{reconnect_after: 1s, reconnect_on: [1006, 1012, 4000]}}\n\

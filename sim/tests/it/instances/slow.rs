@@ -13,7 +13,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use super::cluster::{Cluster, Proxy, is_possible, wait_for};
+use super::cluster::{Cluster, Proxy, Server, is_possible, wait_for};
 
 const TOPIC: &str = "/project/42/push";
 /// Of a push with many commits.
@@ -150,7 +150,7 @@ fn beside_one_that_takes_nothing(cluster: &Cluster, (users, tabs, seconds): (u64
 #[test]
 fn a_tab_that_takes_nothing_is_closed_and_the_others_never_notice() {
     if is_possible() {
-        let cluster = Cluster::start_first(Proxy::Nginx, &[]);
+        let cluster = Cluster::start_first(Proxy::Nginx, Server::OfTests, &[]);
         beside_one_that_takes_nothing(&cluster, (4, 5, 20));
     }
 }
@@ -159,7 +159,7 @@ fn a_tab_that_takes_nothing_is_closed_and_the_others_never_notice() {
 #[ignore = "minutes long: the figures of docs/rollout.md"]
 #[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
 fn full_a_tab_that_takes_nothing_is_closed_and_a_thousand_never_notice() {
-    let cluster = Cluster::start_first(Proxy::Nginx, &[]);
+    let cluster = Cluster::start_first(Proxy::Nginx, Server::OfTests, &[]);
     let (code, without) = cluster.end(cluster.load(&profile(200, 5, 60)));
     println!("without it:\n{without}");
     assert_eq!(code, Some(0));
