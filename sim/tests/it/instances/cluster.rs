@@ -4,8 +4,8 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::Path,
+    process::Stdio,
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::programs::{Server, polytab, program, start};
 use crate::{ports::free, process::Process};
 
 /// What takes longer than this will not happen.
@@ -27,46 +28,6 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) enum Proxy {
     Nginx,
     Haproxy,
-}
-
-/// What the instances are.
-pub(super) enum Server {
-    /// `polytab serve`, which is built with the tests.
-    OfTests,
-    /// `polytab-server`, this file, as it is rolled out.
-    Shipped(PathBuf),
-}
-
-impl Server {
-    /// Builds `polytab-server` as it is rolled out.
-    pub(super) fn shipped() -> Self {
-        let target = Path::new(env!("CARGO_BIN_EXE_polytab"))
-            .ancestors()
-            .nth(2)
-            .expect("it is in a folder of its profile");
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--release", "-p", "polytab-server"])
-            .arg("--target-dir")
-            .arg(target)
-            .status();
-        assert!(status.expect("cargo runs the tests").success());
-        Self::Shipped(target.join("release/polytab-server"))
-    }
-
-    fn command(&self, listen: SocketAddr) -> Command {
-        match self {
-            Self::OfTests => {
-                let mut command = polytab();
-                command.args(["serve", "--no-mocks", "--port", &listen.port().to_string()]);
-                command
-            }
-            Self::Shipped(file) => {
-                let mut command = without_surroundings(file);
-                command.args(["--set", &format!("listen={listen}")]);
-                command
-            }
-        }
-    }
 }
 
 /// Where the services are that the instances ask.
@@ -110,38 +71,6 @@ pub(super) struct Cluster {
     proxy_port: u16,
     proxy: Process,
     mocks: Option<(Process, String)>,
-}
-
-/// Whether the programs are here; a pipeline says that they must be.
-pub(super) fn is_possible() -> bool {
-    let missing: Vec<_> = ["redis-server", "nginx", "haproxy", "ss"]
-        .into_iter()
-        .filter(|name| find(name).is_none())
-        .collect();
-    assert!(
-        missing.is_empty() || std::env::var_os("POLYTAB_TEST_NO_SKIP").is_none(),
-        "not installed: {missing:?}"
-    );
-    missing.is_empty()
-}
-
-/// Debian has servers where the path of a user does not lead.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    folders
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
-fn program(name: &str) -> Command {
-    Command::new(find(name).expect("it was looked for before"))
-}
-
-fn start(command: &mut Command, log: &Path) -> Process {
-    let log = fs::File::create(log).expect("the test's folder can be written");
-    command.stderr(log);
-    Process(command.spawn().expect("it is installed"))
 }
 
 impl Cluster {
@@ -400,16 +329,6 @@ pub(super) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
         std::thread::sleep(LOOK);
     }
-}
-
-fn polytab() -> Command {
-    without_surroundings(Path::new(env!("CARGO_BIN_EXE_polytab")))
-}
-
-fn without_surroundings(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("RUST_LOG", "info");
-    command
 }
 
 fn start_redis(folder: &Path, port: u16) -> Process {

@@ -4,6 +4,7 @@
 //! does; `cargo test --release -p polytab --test it -- --ignored instances` runs them at the usual pace and size.
 
 mod cluster;
+mod programs;
 mod rollout;
 mod slow;
 mod soak;
@@ -15,7 +16,10 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use self::cluster::{Cluster, Proxy, is_possible, wait_for};
+use self::{
+    cluster::{Cluster, Proxy, wait_for},
+    programs::is_possible,
+};
 
 /// How many come, and for how long.
 #[derive(Clone, Copy)]

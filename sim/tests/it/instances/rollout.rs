@@ -3,7 +3,10 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Proxy, Server, wait_for};
+use super::{
+    cluster::{Cluster, Proxy, wait_for},
+    programs::Server,
+};
 
 const USERS: u64 = 2000;
 const TABS: u64 = 5;

@@ -13,7 +13,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use super::cluster::{Cluster, Proxy, Server, is_possible, wait_for};
+use super::{
+    cluster::{Cluster, Proxy, wait_for},
+    programs::{Server, is_possible},
+};
 
 const TOPIC: &str = "/project/42/push";
 /// Of a push with many commits.

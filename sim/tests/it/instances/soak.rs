@@ -6,7 +6,10 @@ use std::{thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Proxy, Server};
+use super::{
+    cluster::{Cluster, Proxy},
+    programs::Server,
+};
 
 const PROFILE: &str = include_str!("../../../../scenarios/load/soak.load.yaml");
 /// Pages that hold a topic as well.

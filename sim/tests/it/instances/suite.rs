@@ -5,7 +5,10 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::cluster::{Cluster, Proxy, is_possible};
+use super::{
+    cluster::{Cluster, Proxy},
+    programs::is_possible,
+};
 use crate::ports::free;
 
 /// How `polytab run` reaches them.
