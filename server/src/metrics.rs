@@ -82,7 +82,7 @@ pub(crate) struct Metrics {
     pub(crate) turns: Family<Turn, Counter>,
     pub(crate) calls: Family<Call, Counter>,
     pub(crate) closes: Family<Closed, Counter>,
-    pub(crate) notifications: Counter,
+    pub(crate) messages: Counter,
     pub(crate) superseded: Counter,
     pub(crate) events_left_out: Counter,
     pub(crate) ranks: Family<Ranked, Counter>,
@@ -107,7 +107,7 @@ impl Metrics {
             turns: Family::default(),
             calls: Family::default(),
             closes: Family::default(),
-            notifications: Counter::default(),
+            messages: Counter::default(),
             superseded: Counter::default(),
             events_left_out: Counter::default(),
             ranks: Family::default(),
@@ -145,11 +145,7 @@ impl Metrics {
             "Tabs closed by the server, by close code",
             metrics.closes.clone(),
         );
-        registry.register(
-            "messages",
-            "Messages put into outboxes",
-            metrics.notifications.clone(),
-        );
+        registry.register("messages", "Messages put into outboxes", metrics.messages.clone());
         registry.register(
             "messages_superseded",
             "Notifications left out of a full outbox, as a later one of their type says all that they did",

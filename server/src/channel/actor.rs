@@ -335,7 +335,7 @@ impl Actor {
                 let mut superseded = 0;
                 for outbox in tabs.iter().filter_map(|tab| self.outboxes.get(tab)) {
                     superseded += outbox.push(encoded.clone());
-                    self.host.metrics.notifications.inc();
+                    self.host.metrics.messages.inc();
                     fullest = fullest.max(outbox.depth());
                 }
                 self.host.metrics.superseded.inc_by(superseded as u64);

@@ -16,6 +16,7 @@ use clap::Parser;
 
 use crate::{
     measure::Figures,
+    process::Process,
     server::{Kind, Server},
 };
 
@@ -25,6 +26,9 @@ struct Arguments {
     /// How often each server is measured; the medians are printed
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// In each round, windows with notifications, and as many with pings
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
+    windows: u32,
     /// Users
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     users: u32,
@@ -56,7 +60,7 @@ impl Arguments {
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "the table is what it is for, and it takes a quarter of an hour"
+    reason = "the table is what it is for, and it takes half an hour"
 )]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -78,6 +82,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// One server, from its start to its end.
 async fn round_of(kind: Kind, arguments: &Arguments) -> anyhow::Result<Figures> {
+    let _awake = Process::keep_awake(arguments.core)?;
     let server = Server::start(kind, arguments).await?;
     measure::measure(&server, arguments).await
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     Arguments,
     mocks::Mocks,
+    process,
     server::Server,
     tabs::{Tabs, Tally, What},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Figures {
     pub(crate) tab_kb_after: f64,
     /// Share of its core that it takes without load.
     pub(crate) idle: f64,
+    /// Share of its core that was not to be had: that a virtual machine's host gave to others.
+    pub(crate) stolen: f64,
     pub(crate) notification: Cost,
     pub(crate) ping: Cost,
     /// Of a notification when all users are told at once, where that can be.
@@ -61,10 +64,11 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.1} kB per tab, {:.1} after; idle {:.2} % of a core; notification {}; ping {}",
+            "{:.1} kB per tab, {:.1} after; idle {:.2} % of a core, {:.1} % stolen; notification {}; ping {}",
             self.tab_kb,
             self.tab_kb_after,
             self.idle * 100.0,
+            self.stolen * 100.0,
             self.notification,
             self.ping
         )?;
@@ -98,13 +102,19 @@ pub(crate) async fn measure(server: &Server, arguments: &Arguments) -> anyhow::R
         tabs,
         users: arguments.users,
         each: arguments.tabs_each,
+        idle: Vec::new(),
+        polls: Vec::new(),
     };
-    // Without load before and after what it is taken off from: a machine is not the same all the time.
-    let (idle_before, polls) = bench.idle().await?;
-    let notification = bench.notify().await?;
-    let (idle_after, _) = bench.idle().await?;
-    let ping = bench.ping().await?;
-    let idle = f64::midpoint(idle_before, idle_after);
+    let (begin, stolen) = (Instant::now(), process::stolen(arguments.core)?);
+    let (mut notifications, mut pings) = (Vec::new(), Vec::new());
+    bench.idle().await?;
+    for _ in 0..arguments.windows {
+        notifications.push(bench.loaded(What::Notifications).await?);
+        pings.push(bench.loaded(What::Acks).await?);
+    }
+    let stolen = process::stolen(arguments.core)?.saturating_sub(stolen);
+    let stolen = stolen.div_duration_f64(begin.elapsed());
+    let idle = mean(&bench.idle);
     let at_once = match server.mocks() {
         Some(_) => None,
         None => Some(bench.notify_at_once().await?),
@@ -114,11 +124,19 @@ pub(crate) async fn measure(server: &Server, arguments: &Arguments) -> anyhow::R
         tab_kb,
         tab_kb_after: per_tab(server.process.resident_kb()?)?,
         idle,
-        notification: notification.cost(idle),
-        ping: ping.cost(idle),
-        at_once: at_once.map(|at_once| at_once.cost(idle)),
-        polls,
+        stolen,
+        notification: Cost::of(&notifications),
+        ping: Cost::of(&pings),
+        at_once: at_once.map(|at_once| Cost::of(&[(at_once, idle)])),
+        polls: server.mocks().map(|_| mean(&bench.polls)),
     })
+}
+
+fn mean(all: &[f64]) -> f64 {
+    let (sum, count) = all
+        .iter()
+        .fold((0.0, 0.0), |(sum, count), one| (sum + one, count + 1.0));
+    sum / count
 }
 
 struct Bench<'a> {
@@ -126,12 +144,15 @@ struct Bench<'a> {
     tabs: Tabs,
     users: u32,
     each: u32,
+    /// Of each window without load, the share of its core that the server took.
+    idle: Vec<f64>,
+    /// And the backend calls for each user and turn, of a server that makes any.
+    polls: Vec<f64>,
 }
 
 impl Bench<'_> {
-    /// A window without load. Gives the share of its core that the server takes, and the backend calls for each user
-    /// and turn.
-    async fn idle(&mut self) -> anyhow::Result<(f64, Option<f64>)> {
+    /// A window without load.
+    async fn idle(&mut self) -> anyhow::Result<()> {
         let before = self.tabs.counts(What::Notifications);
         let call = match self.server.mocks() {
             Some(mocks) => Some((mocks, mocks.newest_call().await?)),
@@ -140,16 +161,24 @@ impl Bench<'_> {
         let (begin, processor) = (Instant::now(), self.server.process.processor()?);
         sleep(WINDOW).await;
         let used = self.server.process.processor()?.since(&processor)?;
-        let idle = used.div_duration_f64(begin.elapsed());
-        let polls = match call {
-            Some((mocks, call)) => {
-                let polls = mocks.polls_since(call).await?;
-                Some(f64::from(polls) / f64::from(self.users * TURNS))
-            }
-            None => None,
+        self.idle.push(used.div_duration_f64(begin.elapsed()));
+        if let Some((mocks, call)) = call {
+            let polls = mocks.polls_since(call).await?;
+            self.polls.push(f64::from(polls) / f64::from(self.users * TURNS));
+        }
+        self.expect(What::Notifications, &before, 0).await
+    }
+
+    /// A window with load, after one without and before another. Gives what it took, and the share of its core that the
+    /// server takes without load, by these two: a machine is not the same all the time.
+    async fn loaded(&mut self, what: What) -> anyhow::Result<(Used, f64)> {
+        let used = match what {
+            What::Notifications => self.notify().await?,
+            What::Acks => self.ping().await?,
         };
-        self.expect(What::Notifications, &before, 0).await?;
-        Ok((idle, polls))
+        self.idle().await?;
+        let around = &self.idle[self.idle.len().saturating_sub(2)..];
+        Ok((used, mean(around)))
     }
 
     /// A window in which every user's state changes once in each turn.
@@ -280,15 +309,17 @@ struct Used {
     bytes: u32,
 }
 
-impl Used {
-    /// What each message took, of a server that takes this share of its core without load.
-    fn cost(&self, idle: f64) -> Cost {
-        let messages = f64::from(self.messages);
-        let whole = self.processor.as_secs_f64();
-        Cost {
-            net_us: (whole - self.elapsed.as_secs_f64() * idle) * 1e6 / messages,
-            whole_us: whole * 1e6 / messages,
-            bytes: f64::from(self.bytes) / messages,
+impl Cost {
+    /// What each message took in these windows, in which the server would have taken such a share of its core without
+    /// load.
+    fn of(windows: &[(Used, f64)]) -> Self {
+        let messages: u32 = windows.iter().map(|(used, _)| used.messages).sum();
+        let each = |of: fn(&(Used, f64)) -> f64| windows.iter().map(of).sum::<f64>() / f64::from(messages);
+        let whole_us = each(|(used, _)| used.processor.as_secs_f64() * 1e6);
+        Self {
+            net_us: whole_us - each(|(used, idle)| used.elapsed.as_secs_f64() * idle * 1e6),
+            whole_us,
+            bytes: each(|(used, _)| f64::from(used.bytes)),
         }
     }
 }

@@ -57,6 +57,22 @@ impl Process {
         Ok((process, line))
     }
 
+    /// Keeps a core busy with what gives way to everything else (`SCHED_IDLE` in `sched(7)`). A core that falls asleep
+    /// between two messages wakes slowly, with cold caches and at a low frequency, so that all costs less the more there
+    /// is to do.
+    pub(crate) fn keep_awake(core: usize) -> anyhow::Result<Self> {
+        let spin = [
+            "chrt",
+            "--idle",
+            "0",
+            "sh",
+            "-c",
+            "echo awake; while :; do :; done",
+        ];
+        let (process, _) = Self::start(Some(core), &spin)?;
+        Ok(process)
+    }
+
     /// Resident memory, in kilobytes.
     pub(crate) fn resident_kb(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
@@ -82,6 +98,23 @@ impl Process {
         }
         Ok(Processor(threads))
     }
+}
+
+/// Time of a core that a virtual machine wanted and its host gave to others (`steal` in `proc(5)`), since the start.
+pub(crate) fn stolen(core: usize) -> anyhow::Result<Duration> {
+    /// The hundredth of a second in which `/proc/stat` counts (`USER_HZ`).
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{core} ");
+    let line = stat
+        .lines()
+        .find(|line| line.starts_with(&name))
+        .with_context(|| format!("no core {core}"))?;
+    let ticks = line
+        .split_whitespace()
+        .nth(8)
+        .context("no time stolen in /proc/stat")?;
+    Ok(TICK * ticks.parse::<u32>()?)
 }
 
 /// Processor time of a process's threads.

@@ -33,8 +33,8 @@ pub(crate) fn check_sizes(results: &[(Kind, Vec<Figures>)]) -> anyhow::Result<()
 pub(crate) fn markdown(results: &[(Kind, Vec<Figures>)], arguments: &Arguments) -> String {
     let bare = results.iter().find(|(kind, _)| *kind == Kind::Axum);
     let beside = |own: &[Figures], of: fn(&Figures) -> f64| match bare {
-        Some((_, bare)) => format!("{:.2}", ratio((own, bare), of)),
-        None => "–".to_owned(),
+        Some((_, bare)) => figure(middle(ratios((own, bare), of)), 2),
+        None => figure(f64::NAN, 2),
     };
     let notification: fn(&Figures) -> f64 = |figures| figures.notification.net_us;
     let ping: fn(&Figures) -> f64 = |figures| figures.ping.net_us;
@@ -76,15 +76,20 @@ pub(crate) fn markdown(results: &[(Kind, Vec<Figures>)], arguments: &Arguments) 
             of(|figures| figures.idle) * 100.0,
             beside(figures, whole_notification),
             beside(figures, whole_ping),
-            if at_once.is_nan() {
-                "–".to_owned()
-            } else {
-                format!("{at_once:.1}")
-            },
+            figure(at_once, 1),
         )
         .ok();
     }
     text + &rest + &verdict(results)
+}
+
+/// A figure with so many decimals, if there is one.
+fn figure(found: f64, decimals: usize) -> String {
+    if found.is_nan() {
+        "–".to_owned()
+    } else {
+        format!("{found:.decimals$}")
+    }
 }
 
 /// Whether the aims are met, as far as it can be said.
@@ -98,31 +103,47 @@ fn verdict(results: &[(Kind, Vec<Figures>)]) -> String {
     let (Some(own), Some(bare)) = (of(Kind::Polytab), of(Kind::Axum)) else {
         return String::new();
     };
-    let ratio = |what: fn(&Figures) -> f64| ratio((own, bare), what);
     let (kb, fanout, echo) = AIMS;
     let polls = median(own, |figures| figures.polls.unwrap_or(f64::NAN));
-    let aims = [
-        ("kB per tab", median(own, |figures| figures.tab_kb), kb),
-        (
-            "notification, × bare axum",
-            ratio(|figures| figures.notification.net_us),
-            fanout,
-        ),
-        ("ping, × bare axum", ratio(|figures| figures.ping.net_us), echo),
-    ];
     let mut text = format!("\nBackend calls per user and turn: {polls:.3}\n\nAims:\n\n");
-    for (name, found, aim) in aims {
-        let word = if found <= aim { "met" } else { "missed" };
-        writeln!(text, "- {name}: {found:.2}, at most {aim}: {word}").ok();
-    }
+    let mut line = |name: &str, found: &[f64], aim: f64| {
+        let median = middle(found.to_vec());
+        let (least, most) = found.iter().fold((f64::MAX, f64::MIN), |(least, most), one| {
+            (one.min(least), one.max(most))
+        });
+        let word = match median {
+            // Load that seems to cost nothing was not measured.
+            _ if found.iter().any(|one| one.is_nan()) => "not to be said, for the machine was not quiet",
+            median if median <= aim => "met",
+            _ => "missed",
+        };
+        writeln!(
+            text,
+            "- {name}: {median:.2} ({least:.2} to {most:.2}), at most {aim}: {word}"
+        )
+        .ok();
+    };
+    let memory: Vec<_> = own.iter().map(|figures| figures.tab_kb).collect();
+    line("kB per tab", &memory, kb);
+    let told = ratios((own, bare), |figures| figures.notification.net_us);
+    line("notification, × bare axum", &told, fanout);
+    let pinged = ratios((own, bare), |figures| figures.ping.net_us);
+    line("ping, × bare axum", &pinged, echo);
     text
 }
 
-/// How many times another server's figure: the median of the rounds, in each of which both were measured one after the
-/// other. A machine is not the same in all rounds.
-fn ratio((own, other): (&[Figures], &[Figures]), of: fn(&Figures) -> f64) -> f64 {
+/// How many times another server's figure, in each of the rounds, in which both were measured one after the other: a
+/// machine is not the same in all rounds. What is not above nothing was not measured, and its ratio is no number.
+fn ratios((own, other): (&[Figures], &[Figures]), of: fn(&Figures) -> f64) -> Vec<f64> {
+    let measured = |figures: &Figures| {
+        Some(of(figures))
+            .filter(|figure| *figure > 0.0)
+            .unwrap_or(f64::NAN)
+    };
     let rounds = own.iter().zip(other);
-    middle(rounds.map(|(own, other)| of(own) / of(other)).collect())
+    rounds
+        .map(|(own, other)| measured(own) / measured(other))
+        .collect()
 }
 
 /// The median of a figure.
