@@ -1,7 +1,10 @@
 //! Ten thousand tabs of one instance that is stopped in order, and then of one that is killed.
 
+use std::{ops::Range, time::Duration};
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     cluster::{Cluster, Proxy, wait_for},
@@ -12,13 +15,17 @@ const USERS: u64 = 2000;
 const TABS: u64 = 5;
 const ALL: u64 = USERS * TABS;
 
-/// How many tabs opened in each second of a run from then on.
-fn opened(result: &Value, from_s: f64) -> Vec<u64> {
+/// `drain_time`, which the server has as it comes.
+const DRAIN_S: u64 = 20;
+
+/// How many tabs opened in each second of a run between two moments of it.
+fn opened(result: &Value, during: &Range<Duration>) -> Vec<u64> {
     let intervals = result["intervals"].as_array().expect("a result has intervals");
-    let later = intervals
-        .iter()
-        .filter(|one| one["from_s"].as_f64() >= Some(from_s));
-    later
+    let within = intervals.iter().filter(|one| {
+        let from_s = one["from_s"].as_f64().expect("an interval begins somewhere");
+        during.contains(&Duration::from_secs_f64(from_s))
+    });
+    within
         .map(|one| one["seen"]["counts"]["opened"].as_u64().unwrap_or(0))
         .collect()
 }
@@ -32,6 +39,7 @@ fn full_ten_thousand_tabs_go_in_order_and_come_back_at_once() {
         Server::OfTests,
         &[("introspection_interval", "10m")],
     );
+    let begun = Instant::now();
     let load = cluster.load(&format!(
         "users: {USERS}\ntabs_per_user: {{{TABS}: 100%}}\n\
          client: {{reconnect_after: 1s, reconnect_on: [1006, 1012, 4000]}}\n\
@@ -44,6 +52,7 @@ fn full_ten_thousand_tabs_go_in_order_and_come_back_at_once() {
     cluster.start_another();
 
     // In order: all go within the drain time, and come back to the other instance.
+    let sent_away = begun.elapsed();
     cluster.signal(0, Signal::TERM);
     let drained = cluster.wait_for_the_end_of(0);
     wait_for("all are back after the drain", || {
@@ -61,7 +70,7 @@ fn full_ten_thousand_tabs_go_in_order_and_come_back_at_once() {
     };
     let before = calls(&cluster);
     cluster.signal(1, Signal::KILL);
-    let killed = tokio::time::Instant::now();
+    let killed = Instant::now();
     wait_for("all are back after the kill", || {
         cluster.metric(2, "polytab_tabs", "") == ALL
     });
@@ -73,10 +82,14 @@ fn full_ten_thousand_tabs_go_in_order_and_come_back_at_once() {
     );
     let result =
         std::fs::read_to_string(cluster.folder.path().join("result.json")).expect("it was asked for");
-    println!(
-        "opened each second: {:?}",
-        opened(&serde_json::from_str(&result).expect("JSON"), 40.0)
-    );
+    // Those that the kill sends away are back no sooner than a second after it.
+    let drain = sent_away..killed.duration_since(begun);
+    let opened = opened(&serde_json::from_str(&result).expect("JSON"), &drain);
+    println!("opened in each second of the drain: {opened:?}");
     assert_eq!(code, Some(0));
+    assert!(drained <= Duration::from_secs(30), "drained in {drained:?}");
+    let peak = opened.iter().max().expect("a drain of some seconds");
+    assert!(*peak <= 2 * ALL / DRAIN_S, "{peak} tabs came back in one second");
+    assert!(back <= Duration::from_secs(10), "back after {back:?}");
     assert!(asked <= 50, "{asked} calls to Keycloak");
 }
