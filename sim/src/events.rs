@@ -62,12 +62,15 @@ pub enum Kind {
     TabConnecting { tab: String, life: u32 },
     /// Its WebSocket is open.
     TabOpened { tab: String, life: u32 },
-    /// It was refused before it was open; `status` is that of the HTTP answer, if there was one.
+    /// It was refused before it was open; `status` is that of the HTTP answer, if there was one. The page tries again
+    /// after `back_ms` of scenario time, if it does at all.
     TabRefused {
         tab: String,
         life: u32,
         status: Option<u16>,
         problem: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_ms: Option<u64>,
     },
     /// It sent a message; `by_page` if no step said so.
     TabSent {
@@ -86,13 +89,15 @@ pub enum Kind {
     },
     /// The tab began to leave.
     TabLeaving { tab: String, life: u32 },
-    /// Its WebSocket is closed, and by whom.
+    /// Its WebSocket is closed, and by whom. The page connects again after `back_ms` of scenario time, if it does at all.
     TabClosed {
         tab: String,
         life: u32,
         code: u16,
         reason: String,
         by: Closer,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_ms: Option<u64>,
     },
     /// The tab was hidden, frozen, cut off, or is so no more.
     TabChanged { tab: String, state: String },

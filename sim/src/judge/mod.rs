@@ -3,6 +3,8 @@
 pub mod calls;
 mod clause;
 pub mod expect;
+#[cfg(test)]
+mod expect_tests;
 pub mod record;
 pub mod rule;
 pub mod standing;

@@ -31,6 +31,8 @@ pub(crate) struct TabRecord {
     pub(crate) seen: Vec<Seen>,
     pub(crate) cursor: usize,
     pub(crate) open: bool,
+    /// Its page is loaded, and connected, about to be, or on its way back.
+    pub(crate) present: bool,
     /// The latest connection that showed what it is: by a message, a refusal or its end.
     pub(crate) settled_life: u32,
     /// The latest connection that has ended or was refused.
@@ -94,8 +96,8 @@ pub struct Record {
     pub(crate) tabs: BTreeMap<String, TabRecord>,
     pub(crate) calls: BTreeMap<u64, CallRecord>,
     pub(crate) marks: BTreeMap<String, (u64, u64)>,
-    /// The tabs that were open at each mark.
-    open_at: BTreeMap<String, BTreeSet<String>>,
+    /// The tabs that were present at each mark.
+    present_at: BTreeMap<String, BTreeSet<String>>,
     pub(crate) bindings: Bindings,
     /// The sequence number at which the latest step that did something began.
     pub(crate) cause: u64,
@@ -127,6 +129,7 @@ impl Record {
     pub fn observe(&mut self, event: &Event) {
         self.next = event.seq + 1;
         self.follow_life(&event.kind);
+        self.follow_page(&event.kind);
         if let Some((tab, sight)) = self.sight(&event.kind) {
             self.see(event, tab, sight);
         }
@@ -134,10 +137,8 @@ impl Record {
             Kind::StepStarted { acting: true, .. } => self.cause = event.seq,
             Kind::Mark { name } => {
                 self.marks.insert(name.clone(), (event.seq, event.at_ms));
-                self.open_at.insert(name.clone(), self.open_tabs());
+                self.present_at.insert(name.clone(), self.present());
             }
-            Kind::TabOpened { tab, .. } => self.tab(tab).open = true,
-            Kind::TabClosed { tab, .. } | Kind::TabLeaving { tab, .. } => self.tab(tab).open = false,
             Kind::Call {
                 call,
                 route,
@@ -213,6 +214,20 @@ impl Record {
         }
     }
 
+    fn follow_page(&mut self, kind: &Kind) {
+        let (tab, open, present) = match kind {
+            Kind::TabConnecting { tab, .. } => (tab, false, true),
+            Kind::TabOpened { tab, .. } => (tab, true, true),
+            Kind::TabRefused { tab, back_ms, .. } | Kind::TabClosed { tab, back_ms, .. } => {
+                (tab, false, back_ms.is_some())
+            }
+            Kind::TabLeaving { tab, .. } => (tab, false, false),
+            _ => return,
+        };
+        let tab = self.tab(tab);
+        (tab.open, tab.present) = (open, present);
+    }
+
     fn tab(&mut self, tab: &str) -> &mut TabRecord {
         self.tabs.entry(tab.to_owned()).or_default()
     }
@@ -232,21 +247,21 @@ impl Record {
         }
     }
 
-    /// The tabs that are open now or were at a mark, in name order.
-    pub(crate) fn open_since(&self, mark: Option<&str>) -> BTreeSet<String> {
+    /// The tabs that are present now or were at a mark, in name order: open, or with a page that is connecting or on
+    /// its way back. When a connection breaks differs between clocks and runs; which pages there are does not.
+    pub(crate) fn present_since(&self, mark: Option<&str>) -> BTreeSet<String> {
         let then = mark
-            .and_then(|mark| self.open_at.get(mark))
+            .and_then(|mark| self.present_at.get(mark))
             .into_iter()
             .flatten()
             .cloned();
-        self.open_tabs().into_iter().chain(then).collect()
+        self.present().into_iter().chain(then).collect()
     }
 
-    /// The tabs that are open now, in name order.
-    pub(crate) fn open_tabs(&self) -> BTreeSet<String> {
+    fn present(&self) -> BTreeSet<String> {
         self.tabs
             .iter()
-            .filter(|(_, tab)| tab.open)
+            .filter(|(_, tab)| tab.present)
             .map(|(name, _)| name.clone())
             .collect()
     }

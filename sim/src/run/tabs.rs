@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     events::Kind,
+    judge::record::TabRecord,
     pattern::fill::fill,
     scenario::{
         people::TabState,
@@ -42,12 +43,6 @@ pub(super) async fn open(stage: &Stage, step: &TabsSettings, place: &Place) -> O
     Ok(Flow::On)
 }
 
-async fn ended(stage: &Stage, tab: &str, life: u32) {
-    stage
-        .barrier(|record| record.tabs.get(tab).is_some_and(|seen| seen.ended_life >= life))
-        .await;
-}
-
 pub(super) async fn close(stage: &Stage, step: &TabsSettings) -> Outcome {
     go(stage, step, |code| Order::Leave { code }).await
 }
@@ -59,15 +54,18 @@ pub(super) async fn vanish(stage: &Stage, step: &TabsSettings) -> Outcome {
 async fn go(stage: &Stage, step: &TabsSettings, order: impl Fn(u16) -> Order) -> Outcome {
     let mut gone = Vec::new();
     for tab in step.tabs.as_slice() {
-        let (was_open, life) = (is_open(stage, tab), stage.bed.lives(tab));
+        let (was_there, life) = (is_present(stage, tab), stage.bed.lives(tab));
         stage.bed.order(tab, order(step.code.unwrap_or(NORMAL))).await;
-        if was_open {
+        if was_there {
             gone.push((tab, life));
         }
     }
     if !step.is_async {
         for (tab, life) in gone {
-            ended(stage, tab, life).await;
+            let is_gone = |seen: &TabRecord| seen.ended_life >= life && !seen.present;
+            stage
+                .barrier(|record| record.tabs.get(tab).is_some_and(is_gone))
+                .await;
         }
     }
     Ok(Flow::On)
@@ -203,12 +201,6 @@ pub(super) async fn send_raw(stage: &Stage, step: &SendRaw, place: &Place) -> Ou
     deliver(stage, step.tab.as_slice(), (payload, false), place).await
 }
 
-/// Whether the tab was open, and was closed by another's making.
-fn was_closed(stage: &Stage, tab: &str) -> bool {
-    let recorder = &stage.site().recorder;
-    recorder.judge(|record| record.tabs.get(tab).is_some_and(|tab| tab.is_over().is_some()))
-}
-
 /// Sends, and waits until the server has read it: it has when it answers a ping that follows, or closes.
 async fn deliver(
     stage: &Stage,
@@ -246,10 +238,22 @@ async fn deliver(
 }
 
 fn is_open(stage: &Stage, tab: &str) -> bool {
-    stage
-        .site()
-        .recorder
-        .judge(|record| record.tabs.get(tab).is_some_and(|seen| seen.open))
+    is(stage, tab, |seen| seen.open)
+}
+
+/// Whether it is open or on its way back.
+fn is_present(stage: &Stage, tab: &str) -> bool {
+    is(stage, tab, |seen| seen.present)
+}
+
+/// Whether the tab was open, and was closed by another's making.
+fn was_closed(stage: &Stage, tab: &str) -> bool {
+    is(stage, tab, |seen| seen.is_over().is_some())
+}
+
+fn is(stage: &Stage, tab: &str, holds: impl Fn(&TabRecord) -> bool) -> bool {
+    let recorder = &stage.site().recorder;
+    recorder.judge(|record| record.tabs.get(tab).is_some_and(holds))
 }
 
 fn changed(stage: &Stage, tab: &str, word: &str) {

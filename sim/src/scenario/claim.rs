@@ -24,13 +24,13 @@ pub struct Expect {
     /// The same message reaches the tabs of a clause within this time.
     #[serde(default)]
     pub skew: Option<Span>,
-    /// What every open tab that no clause names must see.
+    /// What every tab that is open or on its way back, and that no clause names, must see.
     #[serde(default)]
     pub others: Option<Others>,
     /// Several clauses over one window.
     #[serde(default)]
     pub all: Option<Vec<Located<Clause>>>,
-    /// The tabs; every open one unless told.
+    /// The tabs; unless told, every one that is open or on its way back.
     #[serde(default)]
     pub tabs: Option<Names>,
     /// These messages and no other.
@@ -57,7 +57,7 @@ pub struct Expect {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clause {
-    /// The tabs; every open one unless told.
+    /// The tabs; unless told, every one that is open or on its way back.
     pub tabs: Option<Names>,
     /// These messages and no other.
     pub exactly: Option<Vec<Located<Pattern>>>,

@@ -75,8 +75,14 @@ pub(crate) struct PageSpec {
 
 /// What the page does after a connection.
 enum Next {
+    /// It has been left.
     Gone,
-    Closed(Ended),
+    /// It stays, and connects again after this long (scenario time), or never.
+    Away(Option<Duration>),
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs a page until it is left.
@@ -87,6 +93,7 @@ pub(crate) async fn run(site: Arc<Site>, spec: PageSpec, orders: mpsc::Receiver<
         spec,
         orders,
         life: 0,
+        ends: 0,
         hidden_since,
         frozen: false,
         last_seen: None,
@@ -101,6 +108,8 @@ struct Page {
     spec: PageSpec,
     orders: mpsc::Receiver<Order>,
     life: u32,
+    /// How many of its connections have ended or were refused.
+    ends: u32,
     hidden_since: Option<Instant>,
     frozen: bool,
     /// Epoch and sequence number of the last message that had them, for `resume`.
@@ -112,14 +121,12 @@ struct Page {
 
 impl Page {
     async fn run(mut self) {
-        let mut attempt = 0;
         loop {
-            let Next::Closed(ended) = self.live().await else {
+            let Next::Away(back) = self.live().await else {
                 return;
             };
             self.pongs.clear();
-            attempt += 1;
-            let Some(delay) = self.spec.habits.delay(ended.code, &ended.reason, attempt) else {
+            let Some(delay) = back else {
                 return self.idle().await;
             };
             let back = Instant::now() + self.site.real(delay);
@@ -157,7 +164,10 @@ impl Page {
     /// Obeys what can be obeyed without a connection; says whether the page is left.
     fn obey_offline(&mut self, order: &Order) -> bool {
         match order {
-            Order::Leave { .. } | Order::Vanish => return true,
+            Order::Leave { .. } | Order::Vanish => {
+                self.record_leaving();
+                return true;
+            }
             Order::Show(state) => self.show(*state),
             Order::Freeze => self.frozen = true,
             Order::Thaw => self.frozen = false,
@@ -185,13 +195,15 @@ impl Page {
             Ok(socket) => socket,
             Err(refusal) => {
                 let (status, problem) = (refusal.status(), refusal.to_string());
+                let back = self.back_after(&Ended::broken());
                 self.site.record(Kind::TabRefused {
                     tab,
                     life,
                     status,
                     problem,
+                    back_ms: back.map(millis),
                 });
-                return Next::Closed(Ended::broken());
+                return Next::Away(back);
             }
         };
         self.site.record(Kind::TabOpened { tab, life });
@@ -218,8 +230,9 @@ impl Page {
                 }
                 read = socket.next(), if !frozen => {
                     if let Some(ended) = Ended::from_read(read.as_ref()) {
-                        self.end(socket, &ended).await;
-                        return Next::Closed(ended);
+                        let back = self.back_after(&ended);
+                        self.end(socket, (&ended, back)).await;
+                        return Next::Away(back);
                     }
                     if let Some(Ok(message)) = read {
                         self.receive(&mut socket, message).await;
@@ -262,7 +275,7 @@ impl Page {
                     by: Closer::Tab,
                     ..Ended::broken()
                 };
-                self.record_end(&ended);
+                self.record_end(&ended, None);
                 return Some(Next::Gone);
             }
             Order::Flush => {
@@ -277,10 +290,7 @@ impl Page {
 
     /// Sends a close frame and reads on until the server's side of it, as a browser does.
     async fn leave(&mut self, socket: &mut Socket, code: u16) {
-        self.site.record(Kind::TabLeaving {
-            tab: self.spec.tab.clone(),
-            life: self.life,
-        });
+        self.record_leaving();
         let deadline = Instant::now() + self.site.patience(PATIENCE);
         let frame = CloseFrame {
             code: CloseCode::from(code),
@@ -295,29 +305,44 @@ impl Page {
             }
         };
         timeout_at(deadline, rest).await.ok();
-        self.record_end(&Ended {
+        let ended = Ended {
             code,
             reason: String::new(),
             by: Closer::Tab,
-        });
+        };
+        self.record_end(&ended, None);
     }
 
     /// The server closed, or the connection broke: answers the close, so that the server may hang up in order.
-    async fn end(&mut self, mut socket: Socket, ended: &Ended) {
-        self.record_end(ended);
+    async fn end(&mut self, mut socket: Socket, (ended, back): (&Ended, Option<Duration>)) {
+        self.record_end(ended, back);
         if ended.by == Closer::Server {
             let rest = async { while let Some(Ok(_)) = socket.next().await {} };
             timeout(self.site.patience(PATIENCE), rest).await.ok();
         }
     }
 
-    fn record_end(&self, ended: &Ended) {
+    fn record_leaving(&self) {
+        self.site.record(Kind::TabLeaving {
+            tab: self.spec.tab.clone(),
+            life: self.life,
+        });
+    }
+
+    /// How long the page stays away after this end, or that it does not come back.
+    fn back_after(&mut self, ended: &Ended) -> Option<Duration> {
+        self.ends += 1;
+        self.spec.habits.delay(ended.code, &ended.reason, self.ends)
+    }
+
+    fn record_end(&self, ended: &Ended, back: Option<Duration>) {
         self.site.record(Kind::TabClosed {
             tab: self.spec.tab.clone(),
             life: self.life,
             code: ended.code,
             reason: self.site.redact(&ended.reason).0,
             by: ended.by,
+            back_ms: back.map(millis),
         });
     }
 
