@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    event::{Ask, Effect, Event, LoopKind, Reading, StreamNews, Validity},
+    event::{Ask, Effect, Event, LoopKind, Reading, StreamNews, Validity, Wanted},
     state::{ChannelState, Terms},
 };
 use crate::{
@@ -26,7 +26,6 @@ use crate::{
     host::Host,
     metrics::Turn,
     outbox::{Encoded, Outbox},
-    upstream::gitlab::Wanted,
 };
 
 /// A tab that joins.
@@ -363,7 +362,7 @@ impl Actor {
             }
             Effect::Announce(topic) => self.announce(topic),
             Effect::Overrun(kind) => self.count_turn(kind, "overrun"),
-            Effect::OpenStream(topic, session, last_event) => self.open_stream(topic, session, last_event),
+            Effect::OpenStream(wanted) => self.open_stream(wanted),
             Effect::CloseStream(topic) => self.close_stream(topic),
         }
     }
@@ -379,7 +378,8 @@ impl Actor {
             .inc();
     }
 
-    fn open_stream(&mut self, topic: Topic, session: LoginSessionId, last_event: Option<String>) {
+    fn open_stream(&mut self, wanted: Wanted) {
+        let topic = wanted.topic;
         self.close_stream(topic);
         self.next_stream += 1;
         let number = self.next_stream;
@@ -387,29 +387,25 @@ impl Actor {
         let (life, rank) = (Arc::clone(&self.life), self.rank.subscribe());
         let task = self.streams.spawn(async move {
             let tell = |news: StreamNews| {
-                let (host, mailbox, life, rank) = (&host, &mailbox, &life, *rank.borrow());
+                let (host, mailbox, life, mut rank) = (&host, &mailbox, &life, rank.clone());
                 let happened = Instant::now();
                 async move {
                     let record = Record::Stream(topic, news.clone());
-                    let mail = match share(host, life, rank, &record).await {
-                        Shared::Taken(_) => Mail::Stream(number, topic, news, happened),
-                        // Another leads by now, and holds this stream itself.
-                        Shared::Refused => Mail::Event(Event::NeedsChanged),
-                    };
-                    mailbox.send(mail).await.is_ok()
+                    loop {
+                        let now = *rank.borrow_and_update();
+                        if let Shared::Taken(_) = share(host, life, now, &record).await {
+                            let mail = Mail::Stream(number, topic, news, happened);
+                            return mailbox.send(mail).await.is_ok();
+                        }
+                        // Another leads, and this stream is closed; or nobody does, and this instance leads again.
+                        let mail = Mail::Event(Event::NeedsChanged);
+                        if mailbox.send(mail).await.is_err() || rank.changed().await.is_err() {
+                            return false;
+                        }
+                    }
                 }
             };
-            host.gitlab
-                .hold(
-                    &host.auth,
-                    Wanted {
-                        topic,
-                        session,
-                        last_event,
-                    },
-                    tell,
-                )
-                .await;
+            host.gitlab.hold(&host.auth, wanted, tell).await;
         });
         self.open.insert(topic, (number, task));
     }

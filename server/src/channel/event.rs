@@ -137,6 +137,19 @@ pub(crate) struct Ask {
     pub(crate) rank: Rank,
 }
 
+/// An event stream that is to be held upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Of what.
+    pub(crate) topic: Topic,
+    /// With whose token.
+    pub(crate) session: LoginSessionId,
+    /// From after this event on.
+    pub(crate) last_event: Option<String>,
+    /// Tabs were told that GitLab accepted it: what goes wrong from then on is a cut, and no refusal.
+    pub(crate) accepted: bool,
+}
+
 /// One thing that must follow.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
@@ -152,8 +165,8 @@ pub(crate) enum Effect {
     Ask(Ask),
     /// Tell the other instances that GitLab accepted a stream which is held here.
     Announce(Topic),
-    /// Hold an event stream upstream, with the token of this login session, from after this event on.
-    OpenStream(Topic, LoginSessionId, Option<String>),
+    /// Hold an event stream upstream.
+    OpenStream(Wanted),
     /// Hold it no longer.
     CloseStream(Topic),
     /// A turn came while the last one of its loop was under way.

@@ -5,6 +5,8 @@ pub(crate) mod actor;
 pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod state;
+#[cfg(test)]
+mod state_tests;
 pub(crate) mod topics;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    event::{Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity},
+    event::{Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity, Wanted},
     state::{ChannelState, Terms},
 };
 use crate::coordinator::{Needs, Rank, Standing};
@@ -172,7 +172,7 @@ impl Model {
                     assert_eq!(questions.len(), 1);
                     self.ask_pending = true;
                 }
-                Effect::OpenStream(topic, session, _) => {
+                Effect::OpenStream(Wanted { topic, session, .. }) => {
                     assert!(
                         self.tabs
                             .values()
@@ -373,7 +373,10 @@ fn a_loop_never_asks_while_its_last_turn_is_under_way() {
         .state
         .apply(Event::TurnDue(LoopKind::Short), std::time::Duration::ZERO);
 
-    assert!(matches!(second.as_slice(), [Effect::Overrun(LoopKind::Short)]));
+    assert!(matches!(
+        second.as_slice(),
+        [Effect::Overrun(LoopKind::Short), Effect::Claim]
+    ));
 }
 
 #[test]

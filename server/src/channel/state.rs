@@ -15,13 +15,13 @@ use polytab_protocol::{
 
 use super::{
     activation::Activations,
-    event::{Age, Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity},
+    event::{Age, Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity, Wanted},
     history::History,
     topics::Topics,
 };
 use crate::{
     command,
-    coordinator::{Needs, Rank, Stamp, Standing},
+    coordinator::{Hold, Needs, Rank, Stamp, Standing},
     iteration,
 };
 
@@ -140,7 +140,7 @@ impl ChannelState {
             Event::Stood(standing) => self.stand(standing, age),
             Event::NeedsChanged => self.needs_changed(),
             Event::Released => vec![Effect::Claim],
-            Event::Relayed(kind, readings, at) => self.learn(kind, (&readings, Some(at)), age),
+            Event::Relayed(kind, readings, at) => self.relayed(kind, (&readings, Some(at)), age),
             Event::SessionOver(session) => self.end_session(&session),
             Event::Stream(topic, news) => self.stream_news(topic, news),
         };
@@ -219,13 +219,11 @@ impl ChannelState {
         if self.streams.is_empty() && (!self.leads() || self.topics.len() + self.others.topics.len() == 0) {
             return Vec::new();
         }
-        let mut wanted = BTreeMap::new();
-        if self.leads() {
-            let others = self.others.topics.iter();
-            let others = others.filter(|(topic, _)| !self.refused.contains(topic));
-            wanted.extend(others.map(|(topic, hold)| (*topic, hold.last_event.clone())));
-            wanted.extend(self.topics.holds().map(|(topic, hold)| (topic, hold.last_event)));
-        }
+        let wanted = if self.leads() {
+            self.topics_wanted()
+        } else {
+            BTreeMap::new()
+        };
         let vain = self.streams.keys().filter(|topic| !wanted.contains_key(*topic));
         let vain: Vec<_> = vain.copied().collect();
         let mut effects = Vec::new();
@@ -233,7 +231,7 @@ impl ChannelState {
             self.streams.remove(&topic);
             effects.push(Effect::CloseStream(topic));
         }
-        for (topic, last_event) in wanted {
+        for (topic, hold) in wanted {
             let has_tabs = |session: &LoginSessionId| self.tabs.values().any(|tab| tab.session == *session);
             if self
                 .streams
@@ -252,9 +250,25 @@ impl ChannelState {
                 accepted: false,
             };
             self.streams.insert(topic, stream);
-            effects.push(Effect::OpenStream(topic, session, last_event));
+            effects.push(Effect::OpenStream(Wanted {
+                topic,
+                session,
+                last_event: hold.last_event,
+                accepted: hold.accepted,
+            }));
         }
         effects
+    }
+
+    /// The topics that are needed anywhere, but for those of other instances that GitLab refused.
+    fn topics_wanted(&self) -> BTreeMap<Topic, Hold> {
+        let mut wanted: BTreeMap<Topic, Hold> = self.topics.holds().collect();
+        for (topic, hold) in &self.others.topics {
+            if self.topics.contains(*topic) || !self.refused.contains(topic) {
+                wanted.entry(*topic).or_default().add(hold.clone());
+            }
+        }
+        wanted
     }
 
     fn receive(&mut self, tab: TabId, message: &ClientMessage, age: Age) -> Vec<Effect> {
@@ -284,7 +298,8 @@ impl ChannelState {
 
     fn begin_turn(&mut self, kind: LoopKind) -> Vec<Effect> {
         if self.under_way.contains_key(&kind) {
-            return vec![Effect::Overrun(kind)];
+            // Whoever asks for longer than a lease lasts leads on.
+            return vec![Effect::Overrun(kind), Effect::Claim];
         }
         let turn = Turn::Begun {
             valid: None,
@@ -320,9 +335,12 @@ impl ChannelState {
 
     /// Takes in what this instance is now.
     fn stand(&mut self, Standing { rank, at, others }: Standing, age: Age) -> Vec<Effect> {
-        if self.rank == Rank::Alone && rank != Rank::Alone {
+        match (self.rank, rank) {
+            (_, Rank::Alone) => {}
             // What others shared meanwhile is older than what was read here.
-            self.read_at = self.read_at.max(at);
+            (Rank::Alone, _) => self.read_at = at,
+            // The coordinator's clock may go back, and no reading is void for that.
+            _ => self.read_at = self.read_at.min(at),
         }
         self.rank = rank;
         self.version_asked |= others.version;
@@ -381,6 +399,14 @@ impl ChannelState {
         } else {
             Vec::new()
         }
+    }
+
+    /// Takes in what the leader read. An instance that is alone reads itself; what comes to it then was written before.
+    fn relayed(&mut self, kind: LoopKind, read: Read<'_>, age: Age) -> Vec<Effect> {
+        if self.rank == Rank::Alone {
+            return Vec::new();
+        }
+        self.learn(kind, read, age)
     }
 
     fn answered(&mut self, kind: LoopKind, read: Read<'_>, age: Age) -> Vec<Effect> {
@@ -543,14 +569,16 @@ impl ChannelState {
     }
 
     /// A message to tabs; with an age it is a notification of the channel, with a place in its life.
+    ///
+    /// It keeps that place if no tab is there to be told: one that comes back has missed it.
     fn notify(&mut self, tabs: Vec<TabId>, message: ServerMessage, notification: Option<Age>) -> Vec<Effect> {
-        if tabs.is_empty() {
-            return Vec::new();
-        }
         let message = match notification {
             Some(age) => self.history.add(message, age),
             None => message,
         };
+        if tabs.is_empty() {
+            return Vec::new();
+        }
         vec![Effect::Send(tabs, message)]
     }
 

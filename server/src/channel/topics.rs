@@ -53,6 +53,7 @@ impl Topics {
         self.held.iter().map(|(topic, held)| {
             let hold = Hold {
                 waits: !held.accepted,
+                accepted: held.accepted,
                 last_event: held.last_event.clone(),
             };
             (*topic, hold)
@@ -172,6 +173,7 @@ mod tests {
         assert_eq!(topics.event(topic(), ""), [A]);
         let hold = Hold {
             waits: true,
+            accepted: false,
             last_event: Some("e-1".to_owned()),
         };
         assert_eq!(topics.holds().collect::<Vec<_>>(), [(topic(), hold)]);

@@ -12,7 +12,13 @@ use polytab_protocol::{
     id::{LoginSessionId, UserId},
     sessions::SessionsReading,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    io::copy_bidirectional,
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{Coordinator, Fate, Hold, Letter, Life, Memory, Needs, Rank, Record, Redis, Spans, Standing};
 use crate::{
@@ -199,6 +205,28 @@ async fn a_lease_that_is_not_renewed_goes_to_another_and_the_old_fence_is_refuse
     assert_eq!(came, [shown(&event("e-2"))], "the stale one went nowhere");
 }
 
+async fn the_tabs_of_an_instance_that_was_lost_count_no_longer_than_its_lease(
+    Instances([a, b, _]): &Instances,
+) {
+    claim(&**a, "a-1", &pulls(), false).await;
+    let first = claim(&**b, "b-1", &Needs::default(), false).await;
+    let begun = Instant::now();
+    let after = loop {
+        match claim(&**b, "b-1", &Needs::default(), false).await.others {
+            others if others.tabs == 0 => break others,
+            _ if begun.elapsed() < PATIENCE => sleep(Duration::from_millis(20)).await,
+            others => panic!("{others:?} for ever"),
+        }
+    };
+
+    assert_eq!(first.others, pulls());
+    assert_eq!(
+        after,
+        Needs { tabs: 0, ..pulls() },
+        "what they needed is known on"
+    );
+}
+
 async fn what_is_shared_comes_once_to_each_other_instance_in_order(Instances([a, b, c]): &Instances) {
     let Rank::Leads(fence) = claim(&**a, "a-1", &Needs::default(), false).await.rank else {
         panic!("nobody else led");
@@ -333,6 +361,7 @@ async fn a_lock_is_one_instances_until_it_unlocks(Instances([a, b, _]): &Instanc
 async fn keeps_its_promises(meet: impl Fn() -> Instances) {
     one_leads_and_knows_what_the_others_need(&meet()).await;
     a_lease_that_is_not_renewed_goes_to_another_and_the_old_fence_is_refused(&meet()).await;
+    the_tabs_of_an_instance_that_was_lost_count_no_longer_than_its_lease(&meet()).await;
     what_is_shared_comes_once_to_each_other_instance_in_order(&meet()).await;
     a_need_that_is_news_is_told_at_once(&meet()).await;
     who_releases_leaves_nothing(&meet()).await;
@@ -354,6 +383,52 @@ async fn redis_keeps_its_promises() {
     server.wait_until_it_answers().await;
 
     keeps_its_promises(|| server.instances()).await;
+}
+
+/// Passes connections on to a port; those that are there when `silent` is raised are answered nothing from then on.
+async fn pass_on(from: tokio::net::TcpListener, to: u16, silent: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut near, _)) = from.accept().await {
+        let mut silent = silent.clone();
+        connections.spawn(async move {
+            let was_silent = *silent.borrow_and_update();
+            let mut far = TcpStream::connect(("127.0.0.1", to)).await.expect("it is there");
+            tokio::select! {
+                _ = silent.changed(), if !was_silent => std::future::pending().await,
+                _ = copy_bidirectional(&mut near, &mut far) => {}
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_silent_is_made_anew() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    server.wait_until_it_answers().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (silence, silent) = watch::channel(false);
+    let url: RedisUrl =
+        serde_json::from_value(format!("redis://127.0.0.1:{port}").into()).expect("an address");
+    let redis = Redis::new("a", &url, "test", SPANS);
+
+    let asking = async {
+        claim(&redis, "a-1", &pulls(), false).await;
+        silence.send(true).expect("the proxy listens");
+        let lost = redis.claim(&life("a-1"), &pulls(), false).await;
+        while redis.claim(&life("a-1"), &pulls(), false).await.is_err() {}
+        lost
+    };
+    let lost = tokio::select! {
+        lost = timeout(PATIENCE, asking) => lost.expect("another connection is made"),
+        () = pass_on(listener, server.port, silent) => panic!("the proxy ended"),
+    };
+
+    assert!(lost.is_err());
 }
 
 #[tokio::test]

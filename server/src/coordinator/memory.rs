@@ -125,8 +125,13 @@ impl Memory {
             Rank::Follows | Rank::Alone => held,
         };
         let mut others = Needs::default();
-        for (_, (needs, _)) in user.needs.iter().filter(|(epoch, _)| **epoch != life.epoch) {
-            others.add(needs.clone());
+        for (_, (needs, told)) in user.needs.iter().filter(|(epoch, _)| **epoch != life.epoch) {
+            let lives = now.duration_since(*told) <= spans.lease;
+            others.add(if lives {
+                needs.clone()
+            } else {
+                needs.clone().of_the_lost()
+            });
         }
         if news {
             let to = (&life.user, Some(self.instance.as_str()));

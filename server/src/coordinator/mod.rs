@@ -61,8 +61,20 @@ pub(crate) struct Needs {
 pub(crate) struct Hold {
     /// Tabs wait to hear that GitLab accepted it.
     pub(crate) waits: bool,
+    /// Tabs have heard that it did.
+    #[serde(default)]
+    pub(crate) accepted: bool,
     /// The last event that came.
     pub(crate) last_event: Option<String>,
+}
+
+impl Hold {
+    /// Takes in how far another instance is with the same topic.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.waits |= other.waits;
+        self.accepted |= other.accepted;
+        self.last_event = self.last_event.take().or(other.last_event);
+    }
 }
 
 impl Needs {
@@ -72,11 +84,15 @@ impl Needs {
         self.sessions.extend(other.sessions);
         self.projects.extend(other.projects);
         for (topic, hold) in other.topics {
-            let held = self.topics.entry(topic).or_default();
-            held.waits |= hold.waits;
-            held.last_event = held.last_event.take().or(hold.last_event);
+            self.topics.entry(topic).or_default().add(hold);
         }
         self.version |= other.version;
+    }
+
+    /// What remains of them when an instance has not been heard of for a lease: its tabs are elsewhere by now, and what
+    /// they needed they will need there.
+    pub(crate) fn of_the_lost(self) -> Self {
+        Self { tabs: 0, ..self }
     }
 
     /// Whether the coordinator is to be told before the next turn.

@@ -4,7 +4,10 @@
 //! instance holds the letters to it, so that one that was cut off reads on where it was. What must hold together is a
 //! script. Keys of several users meet in one script: Redis Cluster cannot serve it, one primary can.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{LazyLock, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use polytab_protocol::id::UserId;
@@ -37,8 +40,30 @@ pub(crate) struct Redis {
     prefix: String,
     spans: Spans,
     client: Client,
-    commands: ConnectionManager,
+    wire: std::sync::Mutex<Wire>,
     inbox: Mutex<Inbox>,
+}
+
+/// The connection for commands. One that went silent is never used again: it may be silent for as long as the kernel
+/// has patience, a quarter of an hour.
+#[derive(Clone)]
+struct Wire {
+    commands: ConnectionManager,
+    /// Counts them.
+    number: u64,
+}
+
+impl Wire {
+    /// Connects when it is first used, and again whenever it breaks.
+    fn new(client: &Client, number: u64) -> Self {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE))
+            .set_number_of_retries(1);
+        let commands = ConnectionManager::new_lazy_with_config(client.clone(), config)
+            .expect("only a manager that resubscribes can be refused");
+        Self { commands, number }
+    }
 }
 
 /// Where this instance is in its letters.
@@ -64,22 +89,40 @@ impl From<RedisError> for Lost {
 }
 
 impl Redis {
-    /// Connects when it is first used, and again whenever that is needed.
+    /// Connects when it is first used.
     pub(crate) fn new(instance: &str, url: &RedisUrl, prefix: &str, spans: Spans) -> Self {
         let client = url.client();
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            .set_number_of_retries(1);
         Self {
             instance: instance.to_owned(),
             prefix: prefix.to_owned(),
             spans,
-            commands: ConnectionManager::new_lazy_with_config(client.clone(), config)
-                .expect("only a manager that resubscribes can be refused"),
+            wire: std::sync::Mutex::new(Wire::new(&client, 0)),
             client,
             inbox: Mutex::default(),
         }
+    }
+
+    /// Waits for the answer to a command; not even for a connection that is being made any longer.
+    async fn patiently<T>(
+        &self,
+        number: u64,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Lost> {
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if !error.is_timeout() => Err(error.into()),
+            Ok(Err(_)) | Err(_) => {
+                let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+                if wire.number == number {
+                    *wire = Wire::new(&self.client, number + 1);
+                }
+                Err(Lost("no answer".to_owned()))
+            }
+        }
+    }
+
+    fn wire(&self) -> Wire {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn key(&self, kind: &str, name: &str) -> String {
@@ -106,15 +149,19 @@ impl Redis {
             .arg(&life.user.0)
             .arg(u8::from(news))
             .arg(json(&Record::Needs)?);
-        let mut commands = self.commands.clone();
-        let answer: Vec<String> = patiently(script.invoke_async(&mut commands)).await?;
+        let mut wire = self.wire();
+        let answer: Vec<String> = self
+            .patiently(wire.number, script.invoke_async(&mut wire.commands))
+            .await?;
         let [now, fence, needs @ ..] = answer.as_slice() else {
             return Err(Lost("an answer of another form".to_owned()));
         };
         let mut others = Needs::default();
         for text in needs {
-            match serde_json::from_str(text) {
-                Ok(needs) => others.add(needs),
+            let (lives, needs) = text.split_once(' ').unwrap_or_default();
+            match serde_json::from_str::<Needs>(needs) {
+                Ok(needs) if lives == "1" => others.add(needs),
+                Ok(needs) => others.add(needs.of_the_lost()),
                 // An instance of another version, during an update.
                 Err(error) => tracing::warn!(%error, "cannot read what another instance needs"),
             }
@@ -146,8 +193,10 @@ impl Redis {
             .arg(&self.prefix)
             .arg(&user.0)
             .arg(json(record)?);
-        let mut commands = self.commands.clone();
-        let answer: Option<String> = patiently(script.invoke_async(&mut commands)).await?;
+        let mut wire = self.wire();
+        let answer: Option<String> = self
+            .patiently(wire.number, script.invoke_async(&mut wire.commands))
+            .await?;
         answer.map_or(Ok(Fate::Refused), |now| Ok(Fate::Taken(stamp(&now)?)))
     }
 
@@ -195,14 +244,6 @@ impl Redis {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?)
-    }
-}
-
-/// Not even a connection that is being made is waited for any longer.
-async fn patiently<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, Lost> {
-    match timeout(PATIENCE, answer).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Lost("no answer".to_owned())),
     }
 }
 
@@ -254,8 +295,9 @@ impl Coordinator for Redis {
                 .arg(&self.prefix)
                 .arg(&life.user.0)
                 .arg(json(&Record::Released)?);
-            let mut commands = self.commands.clone();
-            patiently(script.invoke_async(&mut commands)).await
+            let mut wire = self.wire();
+            self.patiently(wire.number, script.invoke_async(&mut wire.commands))
+                .await
         })
     }
 
@@ -269,33 +311,44 @@ impl Coordinator for Redis {
 
     fn keep<'a>(&'a self, name: &'a str, bytes: Vec<u8>, life: Duration) -> BoxFuture<'a, Result<(), Lost>> {
         Box::pin(async move {
-            let mut commands = self.commands.clone();
-            patiently(commands.pset_ex(self.key("kept", name), bytes, millis(life))).await
+            let mut wire = self.wire();
+            self.patiently(
+                wire.number,
+                wire.commands.pset_ex(self.key("kept", name), bytes, millis(life)),
+            )
+            .await
         })
     }
 
     fn kept<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
         Box::pin(async move {
-            let mut commands = self.commands.clone();
-            patiently(commands.get(self.key("kept", name))).await
+            let mut wire = self.wire();
+            self.patiently(wire.number, wire.commands.get(self.key("kept", name)))
+                .await
         })
     }
 
     fn take<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
         Box::pin(async move {
-            let mut commands = self.commands.clone();
-            patiently(commands.get_del(self.key("kept", name))).await
+            let mut wire = self.wire();
+            self.patiently(wire.number, wire.commands.get_del(self.key("kept", name)))
+                .await
         })
     }
 
     fn lock<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<bool, Lost>> {
         Box::pin(async move {
-            let mut commands = self.commands.clone();
+            let mut wire = self.wire();
             let options = SetOptions::default()
                 .conditional_set(ExistenceCheck::NX)
                 .with_expiration(SetExpiry::PX(millis(life)));
-            let set: Option<String> =
-                patiently(commands.set_options(self.key("lock", name), &self.instance, options)).await?;
+            let set: Option<String> = self
+                .patiently(
+                    wire.number,
+                    wire.commands
+                        .set_options(self.key("lock", name), &self.instance, options),
+                )
+                .await?;
             Ok(set.is_some())
         })
     }
@@ -304,8 +357,9 @@ impl Coordinator for Redis {
         Box::pin(async move {
             let mut script = UNLOCK.key(self.key("lock", name));
             script.arg(&self.instance);
-            let mut commands = self.commands.clone();
-            patiently(script.invoke_async(&mut commands)).await
+            let mut wire = self.wire();
+            self.patiently(wire.number, script.invoke_async(&mut wire.commands))
+                .await
         })
     }
 }

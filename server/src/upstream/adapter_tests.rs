@@ -11,9 +11,8 @@ use wiremock::{
     matchers::{body_string_contains, header, method, path},
 };
 
-use super::gitlab::Wanted;
 use crate::{
-    channel::event::{Question, Reading, SessionsKind, StreamNews, Validity},
+    channel::event::{Question, Reading, SessionsKind, StreamNews, Validity, Wanted},
     config::Config,
     host::Host,
 };
@@ -148,11 +147,17 @@ async fn each_project_has_an_answer_of_its_own() {
 
 /// What a stream told, until it told as much as this or was over.
 async fn told(host: &Arc<Host>, count: usize) -> Vec<String> {
+    told_of(host, count, false).await
+}
+
+/// The same of a stream that GitLab accepted before, or did not.
+async fn told_of(host: &Arc<Host>, count: usize, accepted: bool) -> Vec<String> {
     let topic: Topic = "/project/42/push".parse().unwrap();
     let wanted = Wanted {
         topic,
         session: session(host, 300).await,
         last_event: Some("e-1".into()),
+        accepted,
     };
     let (sender, mut news) = mpsc::channel(8);
     let holding = host.gitlab.hold(&host.auth, wanted, |item| {
@@ -212,6 +217,24 @@ async fn a_stream_goes_on_after_the_last_event_it_saw() {
         told(&host, 4).await,
         ["accepted", "e-2 {\"n\":2}", "accepted", "e-3 {\"n\":3}"]
     );
+}
+
+#[tokio::test]
+async fn a_stream_that_was_accepted_before_outlasts_an_answer_that_is_none() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    for (answer, times) in [
+        (ResponseTemplate::new(503), 1),
+        (stream("id: e-2\ndata: {\"n\":2}\n\n"), 9),
+    ] {
+        Mock::given(path("/project/42/push"))
+            .respond_with(answer)
+            .up_to_n_times(times)
+            .mount(&server)
+            .await;
+    }
+
+    assert_eq!(told_of(&host, 2, true).await, ["accepted", "e-2 {\"n\":2}"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use polytab_protocol::{
     event_stream::{Decoder, Item},
-    id::LoginSessionId,
     message::ErrorCode,
     topic::Topic,
 };
@@ -18,7 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::backend::join;
-use crate::{auth::Auth, channel::event::StreamNews, config::Config, metrics::Metrics};
+use crate::{
+    auth::Auth,
+    channel::event::{StreamNews, Wanted},
+    config::Config,
+    metrics::Metrics,
+};
 
 /// The longest delay before a stream is opened again.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
@@ -53,17 +57,6 @@ enum Ended {
     Cut,
     /// Nobody listens any more.
     Unheard,
-}
-
-/// A stream that somebody wants.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    /// Of what.
-    pub(crate) topic: Topic,
-    /// With whose token.
-    pub(crate) session: LoginSessionId,
-    /// From after this event on.
-    pub(crate) last_event: Option<String>,
 }
 
 /// What is kept over the attempts.
@@ -104,13 +97,14 @@ impl Gitlab {
             topic,
             session,
             last_event,
+            accepted,
         }: Wanted,
         tell: impl Fn(StreamNews) -> F,
     ) {
         let mut progress = Progress {
             topic,
             last_event,
-            accepted: false,
+            accepted,
             retry: self.retry,
         };
         let (mut failures, mut unauthorized) = (0_u32, 0_u32);

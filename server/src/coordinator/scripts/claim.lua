@@ -1,6 +1,6 @@
 -- Leads a user's channels if nobody else does, and tells what this life needs.
 -- KEYS: lease, needs. ARGV: epoch, needs as JSON, lease ms, window ms, letters, key prefix, user, news (0 or 1), record.
--- Gives: now, fence or nothing, then the needs of all other lives.
+-- Gives: now, fence or nothing, then for all other lives whether they have claimed within a lease (0 or 1), and needs.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local epoch, window = ARGV[1], tonumber(ARGV[4])
@@ -11,7 +11,8 @@ for at = 1, #all, 2 do
   if now - tonumber(told) > window * 1000 then
     redis.call('HDEL', KEYS[2], all[at])
   elseif all[at] ~= epoch then
-    others[#others + 1] = needs
+    local lives = now - tonumber(told) <= tonumber(ARGV[3]) * 1000
+    others[#others + 1] = (lives and '1 ' or '0 ') .. needs
     instances[string.match(all[at], '^(.*)%-%d+$')] = true
   end
 end

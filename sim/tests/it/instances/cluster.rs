@@ -104,11 +104,11 @@ impl Cluster {
         cluster
     }
 
-    /// For services that come later, at these ports.
-    pub(super) fn start_for(proxy: Proxy, speed: u32, mocks: [u16; 4]) -> Self {
+    /// So many instances, for services that come later, at these ports.
+    pub(super) fn start_for(proxy: Proxy, (count, speed): (usize, u32), mocks: [u16; 4]) -> Self {
         let mut cluster = Self::without_services(proxy);
         cluster.settings = cluster.settings_for(&Services::at(mocks), speed);
-        for nth in 0..3 {
+        for nth in 0..count {
             cluster.start_another();
             wait_for("an instance is there", || cluster.get(nth, "/healthz") == "ok\n");
         }
@@ -293,6 +293,16 @@ impl Cluster {
     /// Starts Redis anew, empty.
     pub(super) fn start_redis(&mut self) {
         self.redis = start_redis(self.folder.path(), self.redis_port);
+    }
+
+    /// Takes every lease away, as an eviction or a restart of Redis does.
+    pub(super) fn drop_leases(&self) {
+        let script = "for _, key in ipairs(redis.call('KEYS', '*:lease:*')) do redis.call('DEL', key) end";
+        let mut stream = TcpStream::connect(("127.0.0.1", self.redis_port)).expect("it listens");
+        write!(stream, "EVAL \"{script}\" 0\r\n").expect("it reads");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("it answers");
+        assert_eq!(&answer, b"$-1\r\n", "the script gives nothing");
     }
 
     /// All that Redis holds, as it would be written to its disk.

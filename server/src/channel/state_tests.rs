@@ -1,0 +1,221 @@
+//! What a channel does when instances come and go, clocks differ and turns are late.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use polytab_protocol::{
+    id::{LoginSessionId, TabId},
+    message::ClientMessage,
+    sessions::SessionsReading,
+    topic::Topic,
+};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    event::{Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Wanted},
+    state::{ChannelState, Terms},
+};
+use crate::coordinator::{Hold, Needs, Rank, Stamp, Standing};
+
+const A: TabId = TabId(1);
+const B: TabId = TabId(2);
+
+fn channel() -> ChannelState {
+    let terms = Terms {
+        version: None,
+        long_loop: Duration::from_mins(3),
+        tabs: 20,
+        subscriptions: 50,
+        projects: 100,
+        activation_patience: Duration::from_mins(2),
+        history: (100, Duration::from_mins(2)),
+    };
+    ChannelState::new(terms, "e".into())
+}
+
+fn session() -> LoginSessionId {
+    LoginSessionId("s".into())
+}
+
+fn topic() -> Topic {
+    "/project/42/push".parse().unwrap()
+}
+
+fn apply(state: &mut ChannelState, event: Event) -> Vec<Effect> {
+    state.apply(event, Duration::ZERO)
+}
+
+fn command(state: &mut ChannelState, tab: TabId, (kind, data): (&str, Value)) -> Vec<Effect> {
+    let Value::Object(data) = data else {
+        unreachable!("the tests send objects")
+    };
+    let kind = kind.to_owned();
+    apply(state, Event::Received(tab, ClientMessage { kind, data }))
+}
+
+/// A channel with tab A, which wants sessions of the second kind, at an instance of this rank.
+fn with_a_tab(rank: Rank, at: Stamp) -> ChannelState {
+    let mut state = channel();
+    apply(&mut state, Event::Joined(A, session()));
+    command(&mut state, A, ("pullSessionStatusV2", json!({})));
+    stand(&mut state, (rank, at), BTreeMap::new());
+    state
+}
+
+fn stand(state: &mut ChannelState, (rank, at): (Rank, Stamp), topics: BTreeMap<Topic, Hold>) -> Vec<Effect> {
+    let others = Needs {
+        topics,
+        ..Needs::default()
+    };
+    apply(state, Event::Stood(Standing { rank, at, others }))
+}
+
+/// This many sessions.
+fn readings(count: u8) -> Vec<Reading> {
+    let names: Vec<_> = (0..count)
+        .map(|nth| json!({ "name": format!("n{nth}") }))
+        .collect();
+    let reading = SessionsReading::from_v2(json!(names).to_string().as_bytes()).unwrap();
+    vec![Reading::Sessions(SessionsKind::V2, Some(reading))]
+}
+
+fn answered(count: u8, at: Option<Stamp>) -> Event {
+    Event::Answered(LoopKind::Short, readings(count), at)
+}
+
+fn relayed(count: u8, at: Stamp) -> Event {
+    Event::Relayed(LoopKind::Short, readings(count), at)
+}
+
+/// The types of what is sent to a tab.
+fn told(effects: &[Effect], to: TabId) -> Vec<String> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send(tabs, message) if tabs.contains(&to) => Some(message.kind().to_owned()),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn opened(effects: Vec<Effect>) -> Vec<Wanted> {
+    let wanted = effects.into_iter().filter_map(|effect| match effect {
+        Effect::OpenStream(wanted) => Some(wanted),
+        _ => None,
+    });
+    wanted.collect()
+}
+
+#[test]
+fn a_turn_that_is_not_over_when_the_next_one_is_due_keeps_the_lease() {
+    let mut state = with_a_tab(Rank::Leads(1), 1);
+    apply(&mut state, Event::TurnDue(LoopKind::Short));
+
+    let effects = apply(&mut state, Event::TurnDue(LoopKind::Short));
+
+    assert!(matches!(
+        effects[..],
+        [Effect::Overrun(LoopKind::Short), Effect::Claim]
+    ));
+}
+
+#[test]
+fn what_others_shared_while_an_instance_was_alone_is_not_told() {
+    let mut state = with_a_tab(Rank::Follows, 1);
+    apply(&mut state, relayed(0, 2));
+    stand(&mut state, (Rank::Alone, 0), BTreeMap::new());
+    apply(&mut state, answered(1, None));
+    let after_one = apply(&mut state, answered(2, None));
+
+    // The letters come before the next claim.
+    let letters: Vec<_> = [(1, 3), (2, 4)]
+        .into_iter()
+        .flat_map(|(count, at)| apply(&mut state, relayed(count, at)))
+        .collect();
+    stand(&mut state, (Rank::Follows, 10), BTreeMap::new());
+    let late = apply(&mut state, relayed(1, 9));
+    let news = apply(&mut state, relayed(3, 11));
+
+    assert_eq!(told(&after_one, A), ["sessionStatusV2"]);
+    assert_eq!(told(&letters, A), [""; 0]);
+    assert_eq!(told(&late, A), [""; 0]);
+    assert_eq!(told(&news, A), ["sessionStatusV2"]);
+}
+
+#[test]
+fn a_coordinator_whose_clock_goes_back_keeps_nothing_from_the_tabs() {
+    let mut state = with_a_tab(Rank::Leads(100), 100);
+    apply(&mut state, answered(1, Some(101)));
+
+    stand(&mut state, (Rank::Leads(100), 41), BTreeMap::new());
+    let news = apply(&mut state, answered(2, Some(42)));
+
+    assert_eq!(told(&news, A), ["sessionStatusV2"]);
+}
+
+#[test]
+fn a_stream_that_moves_here_goes_on_from_the_last_event_that_any_instance_knows() {
+    let mut state = with_a_tab(Rank::Follows, 1);
+    command(
+        &mut state,
+        A,
+        ("subscribe", json!({ "topic": topic().to_string() })),
+    );
+    let elsewhere = Hold {
+        waits: false,
+        accepted: true,
+        last_event: Some("e-1".into()),
+    };
+
+    let effects = stand(&mut state, (Rank::Leads(2), 2), [(topic(), elsewhere)].into());
+
+    let wanted = Wanted {
+        topic: topic(),
+        session: session(),
+        last_event: Some("e-1".into()),
+        accepted: true,
+    };
+    assert_eq!(opened(effects), [wanted]);
+}
+
+#[test]
+fn a_stream_that_was_accepted_is_so_when_another_browsers_token_carries_it() {
+    let mut state = with_a_tab(Rank::Leads(1), 1);
+    apply(&mut state, Event::Joined(B, LoginSessionId("phone".into())));
+    for tab in [A, B] {
+        command(
+            &mut state,
+            tab,
+            ("subscribe", json!({ "topic": topic().to_string() })),
+        );
+    }
+    apply(&mut state, Event::Stream(topic(), StreamNews::Accepted));
+    let payload = RawValue::from_string("{}".into()).unwrap();
+    let id = "e-1".to_owned();
+    apply(
+        &mut state,
+        Event::Stream(topic(), StreamNews::Event { id, payload }),
+    );
+
+    let effects = apply(&mut state, Event::Left(A));
+
+    let wanted = Wanted {
+        topic: topic(),
+        session: LoginSessionId("phone".into()),
+        last_event: Some("e-1".into()),
+        accepted: true,
+    };
+    assert_eq!(opened(effects), [wanted]);
+}
+
+#[test]
+fn a_tab_that_comes_back_is_told_of_a_change_that_nobody_was_there_to_hear() {
+    let mut state = with_a_tab(Rank::Leads(1), 1);
+    apply(&mut state, Event::Joined(B, session()));
+    apply(&mut state, answered(1, Some(2)));
+    apply(&mut state, Event::Left(A));
+    apply(&mut state, answered(2, Some(3)));
+
+    apply(&mut state, Event::Joined(A, session()));
+    command(&mut state, A, ("pullSessionStatusV2", json!({})));
+    let effects = command(&mut state, A, ("resume", json!({ "epoch": "e", "seq": 0 })));
+
+    assert_eq!(told(&effects, A), ["ack", "sessionStatusV2"]);
+}
