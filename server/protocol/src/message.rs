@@ -251,6 +251,13 @@ impl ServerMessage {
         Self::user("ack", &json!({ "message": command, "topic": topic.to_string() }))
     }
 
+    /// `ack` for a tab that subscribes to a topic which other tabs hold already, and says which event it saw last;
+    /// `recovered` tells whether the server still knows what came since, which then follows.
+    pub fn ack_subscribe(topic: Topic, recovered: bool) -> Self {
+        let data = json!({ "message": "subscribe", "topic": topic.to_string(), "recovered": recovered });
+        Self::user("ack", &data)
+    }
+
     /// `error`: a text for people and a code for programs.
     pub fn error(code: ErrorCode, message: &str) -> Self {
         Self {

@@ -110,12 +110,12 @@ impl ChannelState {
     pub(crate) fn new(terms: Terms, epoch: String) -> Self {
         Self {
             history: History::new(epoch, terms.history.0, terms.history.1),
+            topics: Topics::new(terms.history),
             terms,
             activations: Activations::default(),
             version_asked: false,
             tabs: BTreeMap::new(),
             readings: BTreeMap::new(),
-            topics: Topics::default(),
             streams: BTreeMap::new(),
             refused: BTreeSet::new(),
             under_way: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl ChannelState {
             Event::Released => vec![Effect::Claim],
             Event::Relayed(kind, readings, at) => self.relayed(kind, (&readings, Some(at)), age),
             Event::SessionOver(session) => self.end_session(&session),
-            Event::Stream(topic, news) => self.stream_news(topic, news),
+            Event::Stream(topic, news) => self.stream_news(topic, news, age),
         };
         effects.extend(self.tend_streams());
         if std::mem::take(&mut self.stirred) && self.needs().are_worth_a_claim(&self.told) {
@@ -450,7 +450,7 @@ impl ChannelState {
         effects
     }
 
-    fn stream_news(&mut self, topic: Topic, news: StreamNews) -> Vec<Effect> {
+    fn stream_news(&mut self, topic: Topic, news: StreamNews, age: Age) -> Vec<Effect> {
         let settled = !matches!(news, StreamNews::Event { .. });
         let (tabs, message) = match news {
             StreamNews::Accepted => {
@@ -469,10 +469,13 @@ impl ChannelState {
             }
             StreamNews::Event { id, payload } => {
                 let tabs = self.topics.event(topic, &id);
-                (
-                    tabs,
-                    ServerMessage::project_event(topic, payload, (!id.is_empty()).then_some(id)),
-                )
+                let bytes = payload.get().len();
+                let told_id = (!id.is_empty()).then(|| id.clone());
+                let message = ServerMessage::project_event(topic, payload, told_id);
+                if !tabs.is_empty() {
+                    self.topics.keep(topic, (&id, &message), (bytes, age));
+                }
+                (tabs, message)
             }
         };
         self.stirred |= settled;
@@ -582,12 +585,12 @@ impl ChannelState {
         vec![Effect::Send(tabs, message)]
     }
 
-    /// A tab subscribes. `None` if the user holds too many topics already.
+    /// A tab subscribes, and wants what came after an event. `None` if the user holds too many topics already.
     pub(crate) fn subscribe(
         &mut self,
         tab: TabId,
-        topic: Topic,
-        last_event: Option<String>,
+        (topic, last_event): (Topic, Option<String>),
+        age: Age,
     ) -> Option<Vec<Effect>> {
         use super::topics::Subscribed;
 
@@ -597,12 +600,17 @@ impl ChannelState {
         self.stirred = true;
         // Who leads asks GitLab for it anew, whatever it said to others.
         self.refused.remove(&topic);
-        Some(match self.topics.subscribe(tab, topic, last_event) {
+        Some(match self.topics.subscribe(tab, topic, last_event.clone()) {
             Subscribed::Waits => Vec::new(),
-            Subscribed::Shares => vec![Effect::Send(
-                vec![tab],
-                ServerMessage::ack_topic("subscribe", topic),
-            )],
+            Subscribed::Shares => {
+                let missed = last_event.map(|id| self.topics.after(topic, &id, age));
+                let ack = match &missed {
+                    None => ServerMessage::ack_topic("subscribe", topic),
+                    Some(missed) => ServerMessage::ack_subscribe(topic, missed.is_some()),
+                };
+                let messages = std::iter::once(ack).chain(missed.flatten().into_iter().flatten());
+                messages.map(|message| Effect::Send(vec![tab], message)).collect()
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use polytab_protocol::{
     id::{LoginSessionId, TabId},
     message::ClientMessage,
@@ -93,6 +94,21 @@ fn told(effects: &[Effect], to: TabId) -> Vec<String> {
         _ => None,
     });
     sent.collect()
+}
+
+fn happen(state: &mut ChannelState, id: &str) {
+    let payload = RawValue::from_string("{}".into()).unwrap();
+    let id = id.to_owned();
+    apply(state, Event::Stream(topic(), StreamNews::Event { id, payload }));
+}
+
+/// Whether the first message says that nothing was missed for good.
+fn recovered(effects: &[Effect]) -> bool {
+    let Some(Effect::Send(_, ack)) = effects.first() else {
+        panic!("nothing was sent");
+    };
+    let frame: Value = serde_json::from_str(&ack.encode(Timestamp::UNIX_EPOCH)).unwrap();
+    frame["data"]["recovered"].as_bool().unwrap()
 }
 
 fn opened(effects: Vec<Effect>) -> Vec<Wanted> {
@@ -218,4 +234,37 @@ fn a_tab_that_comes_back_is_told_of_a_change_that_nobody_was_there_to_hear() {
     let effects = command(&mut state, A, ("resume", json!({ "epoch": "e", "seq": 0 })));
 
     assert_eq!(told(&effects, A), ["ack", "sessionStatusV2"]);
+}
+
+#[test]
+fn a_tab_that_comes_back_to_a_topic_that_another_holds_is_told_the_events_it_missed() {
+    let mut state = with_a_tab(Rank::Leads(1), 1);
+    apply(&mut state, Event::Joined(B, session()));
+    for tab in [A, B] {
+        command(
+            &mut state,
+            tab,
+            ("subscribe", json!({ "topic": topic().to_string() })),
+        );
+    }
+    apply(&mut state, Event::Stream(topic(), StreamNews::Accepted));
+    happen(&mut state, "e-1");
+    apply(&mut state, Event::Left(A));
+    happen(&mut state, "e-2");
+    happen(&mut state, "e-3");
+
+    apply(&mut state, Event::Joined(A, session()));
+    let mut from = |id: &str| {
+        let data = json!({ "topic": topic().to_string(), "lastEventId": id });
+        command(&mut state, A, ("subscribe", data))
+    };
+    let (known, unknown) = (from("e-1"), from("e-0"));
+
+    assert_eq!(told(&known, A), ["ack", "push", "push"]);
+    assert_eq!(told(&unknown, A), ["ack"]);
+    let recovered: Vec<_> = [known, unknown]
+        .iter()
+        .map(|effects| recovered(effects))
+        .collect();
+    assert_eq!(recovered, [true, false]);
 }

@@ -36,7 +36,7 @@ impl Command for Subscribe {
         };
         let limit = state.terms.subscriptions;
         state
-            .subscribe(from.tab, topic, last_event)
+            .subscribe(from.tab, (topic, last_event), from.age)
             .ok_or(SetupError::TooMany {
                 what: "subscriptions",
                 limit,
