@@ -71,6 +71,7 @@ impl Site {
                 header_bytes: 64 * 1024,
                 header_fields: 100,
                 connections: 16,
+                life: None,
             };
             let end = (CancellationToken::new(), Duration::ZERO);
             serving.spawn(serve(listener, router, limits, end));

@@ -214,4 +214,5 @@ const LIMITS: Limits = Limits {
     header_bytes: 64 * 1024,
     header_fields: 100,
     connections: CONNECTIONS,
+    life: None,
 };

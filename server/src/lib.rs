@@ -69,6 +69,7 @@ impl Server {
             header_bytes: config.header_bytes,
             header_fields: config.header_fields,
             connections: config.handshakes,
+            life: Some(config.request_life()),
         };
         let over = CancellationToken::new();
         let listener = Counting::new(listener, host);

@@ -90,6 +90,7 @@ async fn gitlab(mocks: &Mocks, tasks: &mut JoinSet<usize>) -> (u16, mpsc::Receiv
         header_bytes: 64 * 1024,
         header_fields: 100,
         connections: 16,
+        life: None,
     };
     tasks.spawn(serve(
         listener,

@@ -541,6 +541,7 @@ async fn axum_serve(listener: tokio::net::TcpListener, app: Router) {
         header_bytes: 16 * 1024,
         header_fields: 100,
         connections: 8,
+        life: None,
     };
     polytab_seams::serve::serve(
         listener,

@@ -6,7 +6,7 @@ use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -23,6 +23,9 @@ pub struct Limits {
     pub header_fields: usize,
     /// Connections held at once that are not upgraded; further ones wait in the backlog.
     pub connections: usize,
+    /// How old a connection that is not upgraded may become before it takes no further request; when it is twice as
+    /// old, it is reset, whatever of a request or an answer is still to come. None where answers go on for ever.
+    pub life: Option<Duration>,
 }
 
 /// A request's connection, found among its extensions.
@@ -100,8 +103,9 @@ async fn connection(stream: AnyStream, peer: String, site: Site) {
         .max_headers(limits.header_fields)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::pin!(serving);
-    let mut stopping = false;
+    let aging = passed(limits.life);
+    tokio::pin!(serving, aging);
+    let (mut stopping, mut is_old) = (false, false);
     loop {
         tokio::select! {
             biased;
@@ -113,8 +117,25 @@ async fn connection(stream: AnyStream, peer: String, site: Site) {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
             }
+            () = &mut aging => {
+                if is_old {
+                    switch.turn();
+                    return;
+                }
+                is_old = true;
+                aging.set(passed(limits.life));
+                serving.as_mut().graceful_shutdown();
+            }
             // How a connection ended is the peer's affair: it left, or broke the protocol and was told so.
             _ended = &mut serving => return,
         }
+    }
+}
+
+/// Waits for so long, or for ever.
+async fn passed(life: Option<Duration>) {
+    match life {
+        Some(life) => sleep(life).await,
+        None => std::future::pending().await,
     }
 }

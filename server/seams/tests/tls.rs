@@ -3,23 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod pipes;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::Request;
 use http_body_util::Full;
 use polytab_seams::{
     clock::Clock,
     http::{self as client, HttpClient, HttpError},
-    net::{AnyStream, ByteStream, Dial, Listen},
     serve::{Limits, serve},
     tls::{
         certificate::{Identity, Made},
@@ -28,86 +22,29 @@ use polytab_seams::{
     },
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
-    sync::mpsc,
+    io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
+use self::pipes::{Door, pipes};
+
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// One end of a pipe.
-struct Pipe(DuplexStream);
-
-impl ByteStream for Pipe {
-    fn reset_on_drop(&self) {}
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-struct Arrivals(mpsc::Receiver<DuplexStream>);
-
-impl Listen for Arrivals {
-    async fn accept(&mut self) -> (AnyStream, String) {
-        match self.0.recv().await {
-            Some(pipe) => (AnyStream::new(Pipe(pipe)), "pipe".to_owned()),
-            None => std::future::pending().await,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Door(mpsc::Sender<DuplexStream>);
-
-impl Door {
-    async fn enter(&self) -> DuplexStream {
-        let (near, far) = tokio::io::duplex(16 * 1024);
-        self.0.send(far).await.unwrap();
-        near
-    }
-}
-
-impl Dial for Door {
-    fn dial<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<AnyStream>> {
-        Box::pin(async { Ok(AnyStream::new(Pipe(self.enter().await))) })
-    }
-}
 
 /// A server named `mocks`, the way to it, and what its clients must trust.
 fn site() -> (JoinSet<usize>, Door, Identity) {
     let names = ["mocks", "::1"].map(str::to_owned);
     // Certificates are checked against the real time.
     let Made { identity, .. } = Identity::made(&names, Clock::system().wall()).unwrap();
-    let (sender, receiver) = mpsc::channel(8);
-    let listener = TlsListen::new(Arrivals(receiver), &identity, HANDSHAKE);
+    let (listener, door) = pipes();
+    let listener = TlsListen::new(listener, &identity, HANDSHAKE);
     let limits = Limits {
         header_read: Duration::from_mins(1),
         header_bytes: 16 * 1024,
         header_fields: 100,
         connections: 8,
+        life: None,
     };
     let router = Router::new().route("/", get(|| async { "hello" }));
     let mut tasks = JoinSet::new();
@@ -117,7 +54,7 @@ fn site() -> (JoinSet<usize>, Door, Identity) {
         limits,
         (CancellationToken::new(), Duration::ZERO),
     ));
-    (tasks, Door(sender), identity)
+    (tasks, door, identity)
 }
 
 async fn ask(door: &Door, trust: Trust, url: &str) -> Result<Bytes, HttpError> {

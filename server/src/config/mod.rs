@@ -147,9 +147,9 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The header in which they say it: `x-forwarded-for` or `forwarded`.
     pub forwarded_header: ForwardedHeader,
-    /// How long a peer may take to send the head of a request.
+    /// How long a peer may take to send the head of a request, and after that its body.
     pub header_timeout: Span,
-    /// The largest head of a request, in bytes.
+    /// The largest head of a request, and the largest body, in bytes.
     pub header_bytes: usize,
     /// The most header fields of a request: browsers send some twenty, proxies add ten.
     pub header_fields: usize,
@@ -446,6 +446,12 @@ impl Config {
             )),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// How long a connection that is no tab takes requests: a head, and the longest answer, a sign-in that asks the
+    /// provider where it is, for tokens and for its keys.
+    pub(crate) fn request_life(&self) -> Duration {
+        self.header_timeout.0 + self.upstream_timeout.0 * 3
     }
 
     /// Whether browsers reach the server over https, by itself or through a proxy.

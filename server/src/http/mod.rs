@@ -1,5 +1,6 @@
 //! The server's HTTP side: the WebSocket handshake, sign-in, and what operators look at.
 
+mod body;
 mod forwarded;
 mod handshake;
 mod operations;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    middleware::from_fn_with_state,
     routing::{any, get, post},
 };
 
@@ -31,5 +33,6 @@ pub(crate) fn router(host: &Arc<Host>) -> Router {
         .route("/metrics", get(operations::metrics))
         .route("/version", get(operations::version))
         .route("/debug/channels", get(operations::channels))
+        .layer(from_fn_with_state(Arc::clone(host), body::whole))
         .with_state(Arc::clone(host))
 }

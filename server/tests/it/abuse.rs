@@ -114,6 +114,26 @@ const OTHERS: &[[&str; 3]] = &[
         "none left after 8 s",
         "nobody_holds_a_connection_with_half_a_handshake",
     ],
+    [
+        "50 requests with half a body",
+        "408, and another peer is served",
+        "nobody_holds_a_connection_with_half_a_body",
+    ],
+    [
+        "a body over `header_bytes`, or one that does not come",
+        "413, 408",
+        "a_body_over_its_bounds_is_refused",
+    ],
+    [
+        "50 peers that ask for what is long and read no answer",
+        "none left after 8 s",
+        "nobody_holds_a_connection_with_answers_that_are_not_read",
+    ],
+    [
+        "requests without end over one connection",
+        "it ends; a tab stays",
+        "nobody_keeps_a_connection_for_ever_with_requests_and_a_tab_does",
+    ],
 ];
 
 #[test]

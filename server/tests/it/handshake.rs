@@ -9,7 +9,11 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::support::{PATIENCE, head, peer, with_server};
+use crate::{
+    services::{config, services, token},
+    support::{PATIENCE, head, peer, with_server},
+    wire::{FIN, PING, Seen, Tab, frame},
+};
 
 /// A request that is upgraded, a field a line. The key is that of RFC 6455 §1.2.
 const GOOD: &[&str] = &[
@@ -23,6 +27,10 @@ const GOOD: &[&str] = &[
 ];
 /// More than the fields that are taken.
 const MANY: &str = "X: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1";
+
+/// A back-channel logout up to the length of its body.
+const LOGOUT: &str = "POST /auth/backchannel-logout HTTP/1.1\r\nHost: a\r\n\
+                      Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ";
 
 /// The good request with lines changed: each that begins like the first of a pair becomes the second, or goes.
 fn request(changes: &[(&str, &str)]) -> String {
@@ -128,6 +136,105 @@ async fn a_head_over_its_bounds_is_refused() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_body_over_its_bounds_is_refused() {
+    let config = Config {
+        header_timeout: Span(Duration::from_millis(200)),
+        ..Config::default()
+    };
+    let long = "x".repeat((16 << 10) + 1);
+    with_server(config, async |address| {
+        for (length, body, status) in [(long.len(), &*long, "413"), (9, "x", "408"), (1, "x", "422")] {
+            let head = head(address, &format!("{LOGOUT}{length}\r\n\r\n{body}")).await;
+
+            assert_eq!(head.split(' ').nth(1), Some(status), "{head}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_holds_a_connection_with_half_a_body() {
+    let config = Config {
+        handshakes: 50,
+        header_timeout: Span(Duration::from_millis(200)),
+        ..Config::default()
+    };
+    with_server(config, async |address| {
+        let half = format!("{LOGOUT}9\r\n\r\nx");
+        let _all = join_all((0..50).map(|_| peer(address, &half))).await;
+
+        let head = head(address, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_holds_a_connection_with_answers_that_are_not_read() {
+    let config = Config {
+        handshakes: 50,
+        ..brief()
+    };
+    with_server(config, async |address| {
+        let all = (0..50).map(|_| timeout(PATIENCE, reads_nothing(address)));
+
+        let left = join_all(all).await.into_iter().filter(Result::is_err).count();
+
+        assert_eq!(left, 0);
+        let head = head(address, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_keeps_a_connection_for_ever_with_requests_and_a_tab_does() {
+    let services = services().await;
+    let config = Config {
+        header_timeout: brief().header_timeout,
+        upstream_timeout: brief().upstream_timeout,
+        ..config(&services)
+    };
+    with_server(config, async |address| {
+        let mut tab = Tab::open(address, &token(&services, "ada")).await;
+
+        // Its connection came later than the tab's, and is as old as one may become.
+        timeout(PATIENCE, asks_on(address))
+            .await
+            .expect("the connection ends");
+        tab.send(&frame(FIN | PING, b"here")).await;
+
+        assert_eq!(tab.seen().await, Seen::Pong(4));
+    })
+    .await;
+}
+
+/// Settings with which a connection that is no tab lasts half a second, and as long again at most.
+fn brief() -> Config {
+    Config {
+        header_timeout: Span(Duration::from_millis(200)),
+        upstream_timeout: Span(Duration::from_millis(100)),
+        ..Config::default()
+    }
+}
+
+/// Asks for what is long, again and again, and reads no answer, until the server has ended the connection.
+async fn reads_nothing(address: SocketAddr) {
+    let mut peer = peer(address, "").await;
+    let requests = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    while peer.write_all(requests.as_bytes()).await.is_ok() {}
+}
+
+/// Asks for what is short and reads the answer, again and again, until the server has ended the connection.
+async fn asks_on(address: SocketAddr) {
+    let mut peer = peer(address, "").await;
+    let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut answer = [0; 1024];
+    while peer.write_all(request).await.is_ok() && matches!(peer.read(&mut answer).await, Ok(1..)) {}
 }
 
 #[tokio::test]

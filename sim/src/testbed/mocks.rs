@@ -152,6 +152,7 @@ async fn serve_mock(listener: impl Listen, router: axum::Router) -> usize {
         header_bytes: 64 * 1024,
         header_fields: 100,
         connections: CONNECTIONS,
+        life: None,
     };
     serve(
         listener,

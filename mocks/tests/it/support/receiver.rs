@@ -62,6 +62,7 @@ impl Receiver {
             header_bytes: 64 * 1024,
             header_fields: 100,
             connections: 64,
+            life: None,
         };
         let mut tasks = JoinSet::new();
         let until = (CancellationToken::new(), Duration::ZERO);

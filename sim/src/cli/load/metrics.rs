@@ -25,6 +25,7 @@ const LIMITS: Limits = Limits {
     header_bytes: 16 * 1024,
     header_fields: 100,
     connections: 16,
+    life: Some(Duration::from_secs(30)),
 };
 
 #[derive(Clone)]
