@@ -1,5 +1,7 @@
 //! Every setting and every bound of the server, with its unit and its reason, in one place.
 
+mod check;
+mod sources;
 mod values;
 
 use std::{
@@ -14,21 +16,12 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use url::Url;
 
+use self::sources::Given;
 pub use self::values::{RedisUrl, Span};
 use crate::network::{ForwardedHeader, Network};
 
 /// Environment variables that begin so are settings: `POLYTAB_SERVER_SHORT_LOOP=5s`.
 pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
-
-/// hyper reads into a buffer that is never smaller.
-const LEAST_HEADER_BYTES: usize = 8192;
-/// What a frame has around an event at most: an id and a topic, each character of six bytes.
-const FRAME_BYTES: usize = 4096;
-
-/// Names of cookies that browsers take over https only (RFC 6265bis §4.1.3); in any case of letters.
-const SECURE_PREFIXES: [&str; 2] = ["__Host-", "__Secure-"];
-/// What a cookie's name cannot contain (RFC 9110 §5.6.2).
-const COOKIE_SEPARATORS: &[u8] = b"()<>@,;:\\\"/[]?={}";
 
 /// The server's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -250,7 +243,7 @@ impl Default for Config {
     }
 }
 
-/// Why the settings cannot be used. Each names the key.
+/// Why the settings cannot be used. Each names the key, and where it was given, if it was.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -270,19 +263,50 @@ pub enum ConfigError {
         problem: String,
     },
     /// No setting has this name.
-    #[error("no setting is called `{key}`{}", nearest(key))]
+    #[error("no setting is called `{key}`{}{}", at(place.as_deref()), nearest(key))]
     Unknown {
         /// The name.
         key: String,
+        /// Where it was given.
+        place: Option<String>,
     },
     /// A setting has a value that it cannot have.
-    #[error("setting `{key}`: {problem}")]
+    #[error("setting `{key}`{}: {problem}", at(place.as_deref()))]
     Value {
         /// The setting.
         key: String,
+        /// Where it was given; a default may not go with other settings.
+        place: Option<String>,
         /// What is wrong with its value.
         problem: String,
     },
+}
+
+impl ConfigError {
+    fn unknown(key: impl Into<String>) -> Self {
+        let (key, place) = (key.into(), None);
+        Self::Unknown { key, place }
+    }
+
+    fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Value {
+            key: key.into(),
+            place: None,
+            problem: problem.into(),
+        }
+    }
+
+    /// The same with where its setting was given.
+    fn placed(mut self, places: &BTreeMap<String, String>) -> Self {
+        if let Self::Unknown { key, place } | Self::Value { key, place, .. } = &mut self {
+            *place = places.get(key).cloned();
+        }
+        self
+    }
+}
+
+fn at(place: Option<&str>) -> String {
+    place.map_or_else(String::new, |place| format!(" ({place})"))
 }
 
 fn nearest(key: &str) -> String {
@@ -313,13 +337,14 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         flags: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut values = file.map(read).transpose()?.unwrap_or_default();
-        let env = env.filter_map(|(name, text)| Some((name.strip_prefix(ENV_PREFIX)?.to_lowercase(), text)));
-        for (key, text) in env.chain(flags) {
-            let value = typed(&key, &text);
-            values.insert(key, value);
-        }
-        Self::from_values(&values)
+        let mut given = file.map(sources::read).transpose()?.unwrap_or_default();
+        given.extend(sources::environment(env).chain(sources::flags(flags)));
+        let mut places = BTreeMap::new();
+        let values = given.into_iter().map(|(key, Given { value, place })| {
+            places.insert(key.clone(), place);
+            (key, value)
+        });
+        Self::from_values(&values.collect()).map_err(|error| error.placed(&places))
     }
 
     /// Settings laid over the defaults.
@@ -330,122 +355,19 @@ impl Config {
     pub fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, ConfigError> {
         let known = keys();
         if let Some(key) = values.keys().find(|key| !known.contains(key)) {
-            return Err(ConfigError::Unknown { key: key.clone() });
+            return Err(ConfigError::unknown(key));
         }
         // One at a time first: what is wrong with all of them together names no key.
         for (key, value) in values {
             let one = Map::from_iter([(key.clone(), value.clone())]);
-            serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| ConfigError::Value {
-                key: key.clone(),
-                problem: error.to_string(),
-            })?;
+            serde_json::from_value::<Self>(Value::Object(one))
+                .map_err(|error| ConfigError::value(key, error.to_string()))?;
         }
         let all = Value::Object(values.clone().into_iter().collect());
-        let config: Self = serde_json::from_value(all).map_err(|error| ConfigError::Value {
-            key: "?".into(),
-            problem: error.to_string(),
-        })?;
+        let config: Self =
+            serde_json::from_value(all).map_err(|error| ConfigError::value("?", error.to_string()))?;
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key: &str, problem: &str| {
-            Err(ConfigError::Value {
-                key: key.to_owned(),
-                problem: problem.to_owned(),
-            })
-        };
-        for (key, span) in [
-            ("short_loop", self.short_loop),
-            ("long_loop", self.long_loop),
-            ("ping_interval", self.ping_interval),
-            ("upstream_timeout", self.upstream_timeout),
-            ("write_timeout", self.write_timeout),
-        ] {
-            if span.0.is_zero() {
-                return refuse(key, "must be more than 0");
-            }
-        }
-        for (key, count) in [
-            ("outbox_messages", self.outbox_messages),
-            ("mailbox", self.mailbox),
-            ("letters", self.letters),
-            ("connections", self.connections),
-            ("handshakes", self.handshakes),
-            ("header_fields", self.header_fields),
-            ("activation_calls", self.activation_calls),
-            ("tabs_per_user", self.tabs_per_user),
-            ("pings_unanswered", self.pings_unanswered as usize),
-        ] {
-            if count == 0 {
-                return refuse(key, "must be at least 1");
-            }
-        }
-        if self.lease.0 <= self.short_loop.0 {
-            return refuse("lease", "must be longer than `short_loop`, whose turns renew it");
-        }
-        if self.event_bytes + FRAME_BYTES > self.outbox_bytes {
-            return refuse("event_bytes", "must be at least 4096 below `outbox_bytes`");
-        }
-        if self.header_bytes < LEAST_HEADER_BYTES {
-            return refuse("header_bytes", "must be at least 8192");
-        }
-        if !(1000..5000).contains(&self.drain_close_code) {
-            return refuse("drain_close_code", "is a close code, from 1000 to 4999");
-        }
-        if !self.path.starts_with('/') {
-            return refuse("path", "begins with `/`");
-        }
-        for (key, url) in [
-            ("oidc_issuer", &self.oidc_issuer),
-            ("backend_url", &self.backend_url),
-            ("gitlab_url", &self.gitlab_url),
-        ] {
-            if !["http", "https"].contains(&url.scheme()) || url.cannot_be_a_base() {
-                return refuse(key, "is an `http` or `https` URL");
-            }
-        }
-        self.check_https().map_err(|(key, problem)| ConfigError::Value {
-            key: key.to_owned(),
-            problem,
-        })
-    }
-
-    /// What must go together for browsers to reach the server over https.
-    fn check_https(&self) -> Result<(), (&'static str, String)> {
-        match (&self.tls_certificate, &self.tls_key) {
-            (Some(_), None) => return Err(("tls_key", "is needed with `tls_certificate`".to_owned())),
-            (None, Some(_)) => return Err(("tls_certificate", "is needed with `tls_key`".to_owned())),
-            (Some(_), Some(_)) if !self.is_https() => {
-                let problem = format!(
-                    "`{}` begins with `https://` when `tls_certificate` is set",
-                    self.public_url
-                );
-                return Err(("public_url", problem));
-            }
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-        let name = self.session_cookie.as_str();
-        let is_token = |byte: u8| byte.is_ascii_graphic() && !COOKIE_SEPARATORS.contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) {
-            let problem = format!("`{name}` is no name of a cookie: letters, digits, `-` and `_` are");
-            return Err(("session_cookie", problem));
-        }
-        let has = |prefix: &&str| {
-            name.get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        match SECURE_PREFIXES.into_iter().find(has) {
-            Some(prefix) if !self.is_https() => Err((
-                "session_cookie",
-                format!(
-                    "browsers take a cookie `{prefix}…` over https only, and `public_url` is `{}`; change one of the two",
-                    self.public_url
-                ),
-            )),
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// How long a connection that is no tab takes requests: a head, and the longest answer, a sign-in that asks the
@@ -496,35 +418,6 @@ impl Config {
         }
         self
     }
-}
-
-fn read(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
-    let shown = || path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: shown(),
-        source,
-    })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Toml {
-        path: shown(),
-        problem: error.to_string(),
-    })
-}
-
-/// A text from the environment as the type its setting has: `5` is a number for a bound and a text for a version.
-fn typed(key: &str, text: &str) -> Value {
-    let fits = |value: &Value| {
-        let one = Map::from_iter([(key.to_owned(), value.clone())]);
-        serde_json::from_value::<Config>(Value::Object(one)).is_ok()
-    };
-    let plain = Value::String(text.to_owned());
-    let parsed = serde_json::from_str(text).ok().filter(fits);
-    let list = || Value::Array(text.split(',').map(|item| item.trim().into()).collect());
-    let is_list = || serde_json::to_value(Config::default()).is_ok_and(|all| all[key].is_array());
-    parsed
-        .or_else(|| fits(&plain).then(|| plain.clone()))
-        // What is wrong with an entry is told of the entry.
-        .or_else(|| is_list().then(list))
-        .unwrap_or(plain)
 }
 
 #[cfg(test)]

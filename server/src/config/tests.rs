@@ -36,66 +36,222 @@ fn flags_win_over_the_environment() {
     assert!(config.trusted_proxies[1].contains("::1".parse().unwrap()));
 }
 
+/// A setting, its value, and what is said of it.
+const BAD: &[(&str, &str, &str)] = &[
+    (
+        "short_loop",
+        "5",
+        "`5` is not a duration with its unit, as `250ms` or `5s`",
+    ),
+    ("short_loop", "0s", "`0ms` must be more than 0"),
+    ("sign_in_life", "999999999h", "`999999999h` is longer than a year"),
+    ("outbox_messages", "0", "`0` must be at least 1"),
+    ("commands_burst", "0", "`0` must be at least 1"),
+    ("handshakes", "0", "`0` must be at least 1"),
+    ("header_bytes", "100", "`100` must be at least 8192"),
+    ("header_fields", "40000", "`40000` must be at most 32768"),
+    (
+        "mailbox",
+        "18446744073709551615",
+        "`18446744073709551615` must be at most 1073741824",
+    ),
+    (
+        "event_bytes",
+        "18446744073709551615",
+        "`18446744073709551615` must be at most 1073741824",
+    ),
+    (
+        "event_bytes",
+        "262144",
+        "`262144` must be at least 4096 below `outbox_bytes`, `262144`",
+    ),
+    (
+        "lease",
+        "5s",
+        "`5000ms` must be longer than `short_loop`, `5000ms`, whose turns renew it",
+    ),
+    (
+        "drain_close_code",
+        "99",
+        "`99` cannot be sent; 1000 to 1003, 1007 to 1014 and 3000 to 4999 can",
+    ),
+    ("path", "ws", "`ws` must begin with `/`"),
+    (
+        "gitlab_url",
+        "ftp://x",
+        "`ftp://x/` is no `http` or `https` URL, as `https://ui.example`",
+    ),
+    (
+        "public_url",
+        "localhost:8080",
+        "`localhost:8080` is no `http` or `https` URL, as `https://ui.example`",
+    ),
+    (
+        "allowed_origins",
+        "https://b.example, https://a.example/app",
+        "`https://a.example/app` is no origin: a scheme, a host and perhaps a port are, as `https://a.example`",
+    ),
+    (
+        "allowed_origins",
+        "a.example:443",
+        "`a.example:443` is no origin: a scheme, a host and perhaps a port are, as `https://ui.example`",
+    ),
+];
+
 #[test]
-fn a_bad_setting_is_named_with_the_mend() {
-    for (key, value, error) in [
-        (
-            "short_lop",
-            "5s",
-            "no setting is called `short_lop`; did you mean `short_loop`?",
-        ),
-        (
-            "short_loop",
-            "5",
-            "setting `short_loop`: `5` is not a duration with its unit, as `250ms` or `5s`",
-        ),
-        ("short_loop", "0s", "setting `short_loop`: must be more than 0"),
-        (
-            "outbox_messages",
-            "0",
-            "setting `outbox_messages`: must be at least 1",
-        ),
-        (
-            "header_bytes",
-            "100",
-            "setting `header_bytes`: must be at least 8192",
-        ),
-        (
-            "drain_close_code",
-            "99",
-            "setting `drain_close_code`: is a close code, from 1000 to 4999",
-        ),
-        (
-            "gitlab_url",
-            "ftp://x",
-            "setting `gitlab_url`: is an `http` or `https` URL",
-        ),
-        (
-            "event_bytes",
-            "262144",
-            "setting `event_bytes`: must be at least 4096 below `outbox_bytes`",
-        ),
-        ("path", "ws", "setting `path`: begins with `/`"),
-        ("handshakes", "0", "setting `handshakes`: must be at least 1"),
-    ] {
-        assert_eq!(load(&[], &[(key, value)]).unwrap_err(), error);
+fn a_bad_setting_is_named_with_its_place_and_the_mend() {
+    for (key, value, problem) in BAD {
+        let wanted = format!("setting `{key}` (`--set`): {problem}");
+        assert_eq!(load(&[], &[(*key, *value)]).unwrap_err(), wanted);
     }
     for (key, value, start) in [
-        ("outbox_messages", "many", "setting `outbox_messages`: "),
+        ("outbox_messages", "many", ""),
         (
             "trusted_proxies",
             "10.0.0.0/99",
-            "setting `trusted_proxies`: `10.0.0.0/99` is neither a network nor an address",
+            "`10.0.0.0/99` is neither a network nor an address",
         ),
         (
             "forwarded_header",
             "x-real-ip",
-            "setting `forwarded_header`: unknown variant `x-real-ip`, expected `x-forwarded-for` or `forwarded`",
+            "unknown variant `x-real-ip`, expected `x-forwarded-for` or `forwarded`",
         ),
     ] {
         let error = load(&[], &[(key, value)]).unwrap_err();
-        assert!(error.starts_with(start), "{error}");
+        let start = format!("setting `{key}` (`--set`): {start}");
+        assert!(error.starts_with(&start), "{error}");
     }
+}
+
+#[test]
+fn only_codes_that_a_close_frame_may_carry_are_taken() {
+    let is_taken = |code: u16| load(&[], &[("drain_close_code", &code.to_string())]).is_ok();
+
+    for (code, wanted) in [
+        (999, false),
+        (1000, true),
+        (1003, true),
+        (1004, false),
+        (1006, false),
+        (1007, true),
+        (1014, true),
+        (1015, false),
+        (2999, false),
+        (3000, true),
+        (4999, true),
+        (5000, false),
+    ] {
+        assert_eq!(is_taken(code), wanted, "{code}");
+    }
+}
+
+#[test]
+fn the_websocket_is_at_a_plain_path_where_no_other_page_is() {
+    for (path, problem) in [
+        ("/ws", None),
+        ("/a/b-c_d.e~f/%20", None),
+        ("/{", Some("is no plain path")),
+        ("/{id}", Some("is no plain path")),
+        ("/ws/:id", Some("is no plain path")),
+        ("/ws/*rest", Some("is no plain path")),
+        ("/ws?a", Some("is no plain path")),
+        ("/ws#a", Some("is no plain path")),
+        ("/w s", Some("is no plain path")),
+        ("/é", Some("is no plain path")),
+        ("/", Some("is a page of the server's own")),
+        ("/healthz", Some("is a page of the server's own")),
+        ("/auth/login", Some("is a page of the server's own")),
+        ("/debug/channels", Some("is a page of the server's own")),
+    ] {
+        let config = load(&[], &[("path", path)]);
+
+        match problem {
+            None => {
+                let host = crate::host::Host::new(config.unwrap(), polytab_seams::Seams::system());
+                drop(crate::http::router(&std::sync::Arc::new(host)));
+            }
+            Some(problem) => {
+                let error = config.unwrap_err();
+                let start = format!("setting `path` (`--set`): `{path}` {problem}");
+                assert!(error.starts_with(&start), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_setting_names_where_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    let shown = file.display();
+    for (text, env, flag, wanted) in [
+        (
+            "listen = \"127.0.0.1:0\"\n\nshort_loop = \"0s\"\n",
+            None,
+            None,
+            format!("setting `short_loop` (line 3 of `{shown}`): `0ms` must be more than 0"),
+        ),
+        (
+            "\nshort_lop = \"5s\"\n",
+            None,
+            None,
+            format!("no setting is called `short_lop` (line 2 of `{shown}`); did you mean `short_loop`?"),
+        ),
+        (
+            "short_loop = \"0s\"",
+            Some("0ms"),
+            None,
+            "setting `short_loop` (`POLYTAB_SERVER_SHORT_LOOP` in the environment): `0ms` must be more than 0"
+                .to_owned(),
+        ),
+        (
+            "",
+            Some("5s"),
+            Some("0s"),
+            "setting `short_loop` (`--set`): `0ms` must be more than 0".to_owned(),
+        ),
+        (
+            "tls_key = \"/k.pem\"",
+            None,
+            None,
+            "setting `tls_certificate`: is needed with `tls_key`".to_owned(),
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let own = |name: &str, value: Option<&str>| {
+            value.map(|value| (name.to_owned(), value.to_owned())).into_iter()
+        };
+        let env = own("POLYTAB_SERVER_SHORT_LOOP", env);
+        let flag = own("short_loop", flag);
+
+        let error = Config::load(Some(&file), env, flag).unwrap_err();
+
+        assert_eq!(error.to_string(), wanted);
+    }
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_of_this_name_is_passed_over() {
+    let address = "tcp://10.96.0.1:7080";
+    let config = load(
+        &[
+            ("POLYTAB_SERVER_SERVICE_HOST", "10.96.0.1"),
+            ("POLYTAB_SERVER_SERVICE_PORT", "7080"),
+            ("POLYTAB_SERVER_SERVICE_PORT_HTTP", "7080"),
+            ("POLYTAB_SERVER_PORT", address),
+            ("POLYTAB_SERVER_PORT_7080_TCP", address),
+            ("POLYTAB_SERVER_PORT_7080_TCP_ADDR", "10.96.0.1"),
+            ("POLYTAB_SERVER_SHORT_LOOP", "1s"),
+        ],
+        &[],
+    );
+
+    assert_eq!(config.unwrap().short_loop.0, Duration::from_secs(1));
+    let error = load(&[("POLYTAB_SERVER_PORT", "7080")], &[]).unwrap_err();
+    assert!(
+        error.starts_with("no setting is called `port` (`POLYTAB_SERVER_PORT` in the environment)"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -115,17 +271,17 @@ fn what_https_needs_goes_together() {
         ),
         (
             &[host],
-            "setting `session_cookie`: browsers take a cookie `__Host-…` over https only, and `public_url` is \
+            "setting `session_cookie` (`--set`): browsers take a cookie `__Host-…` over https only, and `public_url` is \
              `http://127.0.0.1:8080/`; change one of the two",
         ),
         (
             &[("session_cookie", "__secure-a")],
-            "setting `session_cookie`: browsers take a cookie `__Secure-…` over https only, and `public_url` is \
+            "setting `session_cookie` (`--set`): browsers take a cookie `__Secure-…` over https only, and `public_url` is \
              `http://127.0.0.1:8080/`; change one of the two",
         ),
         (
             &[("session_cookie", "a b")],
-            "setting `session_cookie`: `a b` is no name of a cookie: letters, digits, `-` and `_` are",
+            "setting `session_cookie` (`--set`): `a b` is no name of a cookie: letters, digits, `-` and `_` are",
         ),
     ] {
         assert_eq!(load(&[], flags).unwrap_err(), error);

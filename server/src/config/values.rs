@@ -9,13 +9,22 @@ use url::Url;
 /// Stands for what must not be shown.
 pub(super) const MASK: &str = "********";
 
+/// Longer is a mistake, and an instant after some of these is still one.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// A duration that is written with its unit: `250ms`, `5s`, `2m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0.as_millis())
+    }
+}
+
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}ms", self.0.as_millis()))
+        serializer.collect_str(self)
     }
 }
 
@@ -28,7 +37,11 @@ impl<'de> Deserialize<'de> for Span {
             ))
         };
         let signed: SignedDuration = text.parse().map_err(|_| wrong())?;
-        Duration::try_from(signed).map(Self).map_err(|_| wrong())
+        let span = Duration::try_from(signed).map_err(|_| wrong())?;
+        if span > LONGEST {
+            return Err(D::Error::custom(format!("`{text}` is longer than a year")));
+        }
+        Ok(Self(span))
     }
 }
 
