@@ -132,6 +132,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on `{listen}`"))?;
     let address = listener.local_addr()?;
+    // Whoever reads the line may signal at once.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     ready(&format!("listening on {address}"));
     let stop = CancellationToken::new();
     let server = Server::new(config.clone(), Seams::system());
@@ -143,8 +146,6 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         None => Either::Right(server.serve(listener, stop.clone())),
     };
     tokio::pin!(serving);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut asked = false;
     loop {
         tokio::select! {

@@ -8,6 +8,7 @@ mod abuse_upstream;
 mod caps;
 mod echo;
 mod handshake;
+mod process;
 mod services;
 mod support;
 #[cfg(feature = "otel")]

@@ -1,12 +1,6 @@
 //! The server's own process over https: who it is, and which cookies it sets.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use http::{Request, Response, header};
 use http_body_util::Full;
@@ -18,7 +12,7 @@ use polytab_seams::{
         dial::{TlsDial, Trust},
     },
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -29,49 +23,20 @@ use url::Url;
 use wiremock::{Mock, ResponseTemplate, matchers::path};
 
 use crate::{
+    process::Process,
     services::{in_an_hour, services, signed},
     support::{PATIENCE, head},
 };
 
-/// A process that ends with the test.
-struct Process {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Process {
-    /// Starts the server with the certificate in this folder before these services, up to the line that says where it
-    /// listens.
-    fn start(folder: &Path, services: &str) -> Self {
-        let file = |name: &str| folder.join(name).display().to_string();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_polytab-server"));
-        for setting in [
-            "listen=127.0.0.1:0".to_owned(),
-            "public_url=https://127.0.0.1".to_owned(),
-            format!("tls_certificate={}", file("certificate.pem")),
-            format!("tls_key={}", file("key.pem")),
-            format!("oidc_issuer={services}/auth/realms/Renku"),
-        ] {
-            command.args(["--set", &setting]);
-        }
-        let started = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child = started.expect("the server's binary starts");
-        let out = child.stdout.take().expect("its output is a pipe");
-        let mut line = String::new();
-        let read = BufReader::new(out).read_line(&mut line);
-        read.expect("it says where it listens");
-        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = port.expect("the line ends in a port");
-        Self { child, port }
-    }
+/// Starts the server with the certificate in this folder before these services.
+fn start(folder: &Path, services: &str) -> Process {
+    let file = |name: &str| folder.join(name).display().to_string();
+    Process::start(&[
+        "public_url=https://127.0.0.1",
+        &format!("tls_certificate={}", file("certificate.pem")),
+        &format!("tls_key={}", file("key.pem")),
+        &format!("oidc_issuer={services}/auth/realms/Renku"),
+    ])
 }
 
 /// A certificate for the loopback, in files, and the way to whoever shows it.
@@ -125,7 +90,7 @@ async fn a_browser_signs_in_and_opens_a_tab_over_https() {
     let services = services().await;
     let folder = TempDir::new().expect("there is a place for files");
     let dial = certificate(folder.path());
-    let server = Process::start(folder.path(), &services.uri());
+    let server = start(folder.path(), &services.uri());
     let limits = Limits {
         answer: PATIENCE,
         body_bytes: 1 << 16,
@@ -178,7 +143,7 @@ async fn a_browser_signs_in_and_opens_a_tab_over_https() {
 async fn who_speaks_plain_http_to_it_is_told() {
     let folder = TempDir::new().expect("there is a place for files");
     let _dial = certificate(folder.path());
-    let server = Process::start(folder.path(), "http://127.0.0.1:9");
+    let server = start(folder.path(), "http://127.0.0.1:9");
 
     let head = head(
         ([127, 0, 0, 1], server.port).into(),
@@ -193,10 +158,8 @@ async fn who_speaks_plain_http_to_it_is_told() {
 async fn a_certificate_is_renewed_on_sighup_and_one_that_cannot_be_used_changes_nothing() {
     let folder = TempDir::new().expect("there is a place for files");
     let first = certificate(folder.path());
-    let server = Process::start(folder.path(), "http://127.0.0.1:9");
-    let reload = || {
-        kill_process(Pid::from_child(&server.child), Signal::HUP).expect("it runs");
-    };
+    let server = start(folder.path(), "http://127.0.0.1:9");
+    let reload = || server.signal(Signal::HUP);
     let mut old = first
         .dial_tls("127.0.0.1", server.port)
         .await

@@ -1,0 +1,99 @@
+//! The server's own process: how it starts, and how it stops.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStderr, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process that ends with the test.
+pub(crate) struct Process {
+    child: Child,
+    log: ChildStderr,
+    pub(crate) port: u16,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Process {
+    /// Starts the server with these settings, up to the line that says where it listens.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_polytab-server"));
+        for setting in ["listen=127.0.0.1:0"].iter().chain(settings) {
+            command.args(["--set", setting]);
+        }
+        let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = started.expect("the server's binary starts");
+        let out = child.stdout.take().expect("its output is a pipe");
+        let log = child.stderr.take().expect("its log is a pipe");
+        let mut line = String::new();
+        let read = BufReader::new(out).read_line(&mut line);
+        read.expect("it says where it listens");
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.expect("the line ends in a port");
+        Self { child, log, port }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Waits for its end; gives its exit code, which a process that was killed has not, and its log.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).expect("a log is text");
+        let status = self.child.wait().expect("it is a child of this process");
+        (status.code(), log)
+    }
+}
+
+#[test]
+fn who_reads_that_it_listens_may_ask_it_to_drain() {
+    for signal in [Signal::TERM, Signal::INT].repeat(10) {
+        let server = Process::start(&["drain_time=0s"]);
+
+        server.signal(signal);
+
+        let (code, log) = server.ended();
+        assert_eq!(code, Some(0), "{signal:?}: {log}");
+        assert!(log.contains("draining"), "{log}");
+    }
+}
+
+#[test]
+fn who_reads_that_it_listens_may_ask_it_to_read_its_certificate_again() {
+    for _ in 0..10 {
+        let server = Process::start(&["drain_time=0s"]);
+
+        server.signal(Signal::HUP);
+        server.signal(Signal::TERM);
+
+        let (code, log) = server.ended();
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+#[test]
+fn a_bad_setting_ends_the_start_with_one_line() {
+    let output = Command::new(env!("CARGO_BIN_EXE_polytab-server"))
+        .env("POLYTAB_SERVER_PORT", "tcp://10.96.0.1:7080")
+        .env("POLYTAB_SERVER_PATH", "/ws/:id")
+        .output()
+        .expect("the server's binary starts");
+
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(
+        told.contains("`POLYTAB_SERVER_PATH` in the environment"),
+        "{told}"
+    );
+}
