@@ -162,10 +162,10 @@ fn lists(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
 }
 
 /// Compares scheme, host and port as parsed, not as text. Only clients that are no browsers send none, and they show
-/// a token instead of a cookie.
+/// a token instead of a cookie: what else is called authorization would leave it to the cookie who the tab is.
 fn origin_is_allowed(host: &Host, headers: &HeaderMap) -> bool {
     if !headers.contains_key(header::ORIGIN) {
-        return headers.contains_key(header::AUTHORIZATION);
+        return matches!(credential(host, headers), Credential::Bearer(_));
     }
     let origin = single(headers, header::ORIGIN).and_then(|text| Url::parse(text).ok());
     let Some(origin) = origin.map(|url| url.origin()).filter(url::Origin::is_tuple) else {

@@ -66,6 +66,21 @@ const TABLE: &[(&[(&str, &str)], &str)] = &[
     (&[("Host", "Host: a\r\nno colon")], "400"),
     // Whose pages may connect, compared as parsed.
     (&[("Origin", "")], "403"),
+    // Without one only a token is taken, which no other site's page can make a browser send.
+    (&[("Origin", "Cookie: _renku_session=a")], "403"),
+    (&[("Origin", "Authorization: Basic YTpi")], "403"),
+    (
+        &[("Origin", "Authorization: Basic YTpi\r\nCookie: _renku_session=a")],
+        "403",
+    ),
+    (
+        &[("Origin", "Authorization: Bearer\r\nCookie: _renku_session=a")],
+        "403",
+    ),
+    (
+        &[("Origin", "Authorization: Bearer x\r\nCookie: _renku_session=a")],
+        "101",
+    ),
     (&[("Origin", "Origin: null")], "403"),
     (&[("Origin", "Origin: https://127.0.0.1:8080")], "403"),
     (&[("Origin", "Origin: http://127.0.0.1")], "403"),
