@@ -33,7 +33,8 @@ impl Command for PullActivation {
             .map(|ids| ids.iter().map(id).collect::<Option<BTreeSet<u64>>>());
         let Some(Some(ids)) = ids else { return Err(wrong) };
         let limit = state.terms.projects;
-        if state.activations.len() + ids.len() > limit {
+        // The tabs of a user, and a page that was loaded again, follow much the same projects.
+        if state.activations.under_way().union(&ids).count() > limit {
             return Err(SetupError::TooMany {
                 what: "followed projects",
                 limit,

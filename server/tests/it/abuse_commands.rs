@@ -7,7 +7,7 @@ use crate::{
     abuse::{Expected, Row},
     services::{config, services, token},
     support::with_server,
-    wire::{Seen, Tab, command},
+    wire::{Seen, Tab, command, text},
 };
 
 /// The most that an error repeats (PROTOCOL A3).
@@ -361,6 +361,36 @@ async fn subscriptions_are_capped_by_user() {
             matches!(&shared, Seen::Text(ack) if ack["type"] == "ack"),
             "{shared:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_project_that_several_tabs_follow_counts_once() {
+    let services = services().await;
+    let token = token(&services, "ada");
+    let config = polytab_server::Config {
+        projects_per_user: 3,
+        ..config(&services)
+    };
+    let follow = |projects: Value| command("pullKgActivationStatus", &json!({ "projects": projects }));
+    with_server(config, async |address| {
+        let mut tabs = [Tab::open(address, &token).await, Tab::open(address, &token).await];
+        for (tab, projects, wanted) in [
+            (0, json!([1, 2, 3]), "ack"),
+            (1, json!([1, 2, 3]), "ack"),
+            (0, json!(["3", 2]), "ack"),
+            (1, json!([3, 4]), "error"),
+        ] {
+            tabs[tab].send(&text(&follow(projects.clone()))).await;
+            // Nothing answers who may follow, but the next command.
+            let seen = tabs[tab].asked(&command("ping", &json!({}))).await;
+
+            assert!(
+                matches!(&seen, Seen::Text(answer) if answer["type"] == wanted),
+                "{projects}: {seen:?}"
+            );
+        }
     })
     .await;
 }
