@@ -302,16 +302,26 @@ fn scaling_shortens_waits_and_leaves_token_times_alone() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let flags = [
-        ("oidc_client_secret", "hush"),
-        ("redis_url", "rediss://polytab:hush@redis.example:6379/1"),
-    ];
+    for (url, wanted) in [
+        (
+            "rediss://polytab:hush@redis.example:6379/1",
+            "rediss://polytab:********@redis.example:6379/1",
+        ),
+        (
+            "redis+unix:///run/redis.sock?user=polytab&pass=hush&db=1",
+            "redis+unix:///run/redis.sock?user=polytab&pass=********&db=1",
+        ),
+        (
+            "unix:///run/redis.sock?p%61ss=hush",
+            "unix:///run/redis.sock?pass=********",
+        ),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+    ] {
+        let flags = [("oidc_client_secret", "hush"), ("redis_url", url)];
 
-    let shown = toml::to_string(&load(&[], &flags).unwrap().masked()).unwrap();
+        let shown = toml::to_string(&load(&[], &flags).unwrap().masked()).unwrap();
 
-    assert!(!shown.contains("hush"), "{shown}");
-    assert!(
-        shown.contains("\"rediss://polytab:********@redis.example:6379/1\""),
-        "{shown}"
-    );
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains(&format!("\"{wanted}\"")), "{shown}");
+    }
 }

@@ -9,6 +9,8 @@ use url::Url;
 /// Stands for what must not be shown.
 pub(super) const MASK: &str = "********";
 
+/// The parameter that is a password, in the address of a socket of the machine itself.
+const PASSWORD: &str = "pass";
 /// Longer is a mistake, and an instant after some of these is still one.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
@@ -54,14 +56,23 @@ impl RedisUrl {
         redis::Client::open(self.0.as_str()).expect("it was opened when it was read")
     }
 
-    /// The same without its password.
+    /// The same without its password, which stands before the host, or in the query of a socket's path.
     pub(super) fn masked(&self) -> Self {
-        let mut url = Url::parse(&self.0).ok();
-        let masked = url.as_mut().filter(|url| url.password().is_some());
-        // Where there was a password, another one can be.
-        masked
-            .and_then(|url| url.set_password(Some(MASK)).ok().map(|()| url.to_string()))
-            .map_or_else(|| self.clone(), Self)
+        let Ok(mut url) = Url::parse(&self.0) else {
+            return self.clone();
+        };
+        if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+            return Self(MASK.to_owned());
+        }
+        if url.query_pairs().any(|(key, _)| key == PASSWORD) {
+            let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+            let shown = pairs.iter().map(|(key, value)| match key.as_str() {
+                PASSWORD => (key.as_str(), MASK),
+                _ => (key.as_str(), value.as_str()),
+            });
+            url.query_pairs_mut().clear().extend_pairs(shown);
+        }
+        Self(url.into())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     channel::event::{Question, Reading, SessionsKind, StreamNews, Validity, Wanted},
     config::Config,
     host::Host,
+    metrics::Call,
 };
 
 const TOKEN: &str = "an-access-token";
@@ -87,26 +88,44 @@ async fn sessions_are_asked_for_with_the_users_token() {
     assert!(sessions(&host).await.is_some());
 }
 
+/// How many calls of a route went so, as metrics count them.
+fn counted(host: &Host, route: &'static str, result: &'static str) -> u64 {
+    host.metrics.calls.get_or_create(&Call { route, result }).get()
+}
+
 #[tokio::test]
-async fn an_answer_that_cannot_be_used_is_none() {
-    for answer in [
-        ResponseTemplate::new(500),
-        ResponseTemplate::new(200).set_body_string("<html>"),
-        ResponseTemplate::new(200).set_body_string(format!("[\"{}\"]", "x".repeat(2000))),
-        ResponseTemplate::new(302).insert_header("location", "/api/data/elsewhere"),
-        ResponseTemplate::new(200)
-            .set_body_string("[]")
-            .set_delay(Duration::from_millis(900)),
+async fn an_answer_that_cannot_be_used_is_none_and_counted_as_what_it_is() {
+    for (answer, result) in [
+        (ResponseTemplate::new(401), "refused"),
+        (ResponseTemplate::new(403), "refused"),
+        (ResponseTemplate::new(500), "unusable"),
+        (ResponseTemplate::new(200).set_body_string("<html>"), "unusable"),
+        (
+            ResponseTemplate::new(200).set_body_string(format!("[\"{}\"]", "x".repeat(2000))),
+            "unusable",
+        ),
+        (
+            ResponseTemplate::new(302).insert_header("location", "/api/data/elsewhere"),
+            "unusable",
+        ),
+        (
+            ResponseTemplate::new(200)
+                .set_body_string("[]")
+                .set_delay(Duration::from_millis(900)),
+            "failed",
+        ),
     ] {
         let server = MockServer::start().await;
         let host = host(&server).await;
         Mock::given(path("/api/data/sessions"))
-            .respond_with(answer)
+            .respond_with(answer.clone())
             .expect(1)
             .mount(&server)
             .await;
 
         assert!(sessions(&host).await.is_none());
+
+        assert_eq!(counted(&host, "sessions_v2", result), 1, "{answer:?}");
     }
 }
 
@@ -292,15 +311,17 @@ async fn a_stream_that_is_cut_at_once_is_not_opened_in_a_loop() {
 
 #[tokio::test]
 async fn a_stream_that_cannot_be_had_says_why() {
-    for (answer, code) in [
-        (ResponseTemplate::new(404), ErrorCode::Forbidden),
-        (ResponseTemplate::new(403), ErrorCode::Forbidden),
-        (ResponseTemplate::new(401), ErrorCode::Forbidden),
-        (ResponseTemplate::new(500), ErrorCode::UpstreamUnavailable),
-        (
-            ResponseTemplate::new(200).set_body_json(json!({})),
-            ErrorCode::UpstreamUnavailable,
-        ),
+    use ErrorCode::{Forbidden, UpstreamUnavailable};
+    let no_stream = ResponseTemplate::new(200).set_body_json(json!({}));
+    for (answer, code, result, calls) in [
+        (ResponseTemplate::new(404), Forbidden, "refused", 1),
+        (ResponseTemplate::new(403), Forbidden, "refused", 1),
+        // Of a session that stands: it is asked again before it is believed.
+        (ResponseTemplate::new(401), Forbidden, "refused", 3),
+        // The stream has ended for good.
+        (ResponseTemplate::new(204), UpstreamUnavailable, "refused", 1),
+        (ResponseTemplate::new(500), UpstreamUnavailable, "unusable", 1),
+        (no_stream, UpstreamUnavailable, "unusable", 1),
     ] {
         let server = MockServer::start().await;
         let host = host(&server).await;
@@ -310,6 +331,8 @@ async fn a_stream_that_cannot_be_had_says_why() {
             .await;
 
         assert_eq!(told(&host, 1).await, [format!("refused {}", code.as_str())]);
+
+        assert_eq!(counted(&host, "event_stream", result), calls);
     }
 }
 

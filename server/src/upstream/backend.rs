@@ -33,6 +33,8 @@ pub(crate) struct Backend {
 enum Unusable {
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error("answered {0}: not for this user")]
+    Refused(StatusCode),
     #[error("answered {0}")]
     Status(StatusCode),
     #[error(transparent)]
@@ -92,20 +94,19 @@ impl Backend {
             let body = self.get(&["projects", &id, "graph", "status"], token).await?;
             Ok(Activation::from_graph_status(&body)?)
         };
-        match read.instrument(call("graph_status")).await {
-            // Refused is an answer: the user will never see this project's progress (PROTOCOL B6).
-            Err(Unusable::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
-                self.metrics.called("graph_status", "refused", since);
-                Some(Activation::Failed)
-            }
-            other => self.counted(("graph_status", since), other),
-        }
+        let read = read.instrument(call("graph_status")).await;
+        // Refused is an answer: the user will never see this project's progress (PROTOCOL B6).
+        let refused = matches!(read, Err(Unusable::Refused(_))).then_some(Activation::Failed);
+        self.counted(("graph_status", since), read).or(refused)
     }
 
     fn counted<T>(&self, (route, since): (&'static str, Instant), read: Result<T, Unusable>) -> Option<T> {
         let result = match &read {
             Ok(_) => "ok",
-            Err(Unusable::Body(_) | Unusable::Status(_)) => "unusable",
+            Err(Unusable::Refused(_)) => "refused",
+            Err(Unusable::Body(_) | Unusable::Status(_) | Unusable::Http(HttpError::TooLarge(_))) => {
+                "unusable"
+            }
             Err(Unusable::Http(_) | Unusable::Request(_)) => "failed",
         };
         self.metrics.called(route, result, since);
@@ -119,10 +120,11 @@ impl Backend {
             .header(header::ACCEPT, "application/json")
             .body(Full::default())?;
         let answer = self.client.send(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(Unusable::Status(answer.status()));
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(Unusable::Refused(status)),
+            status => Err(Unusable::Status(status)),
         }
-        Ok(answer.into_body())
     }
 }
 

@@ -180,7 +180,10 @@ impl Gitlab {
                 Ended::Refused(ErrorCode::Forbidden)
             }
             // The stream has ended for good (MOCKS G4).
-            StatusCode::NO_CONTENT => Ended::Refused(ErrorCode::UpstreamUnavailable),
+            StatusCode::NO_CONTENT => {
+                self.metrics.called("event_stream", "refused", since);
+                Ended::Refused(ErrorCode::UpstreamUnavailable)
+            }
             status => {
                 tracing::debug!(%topic, %status, "no event stream");
                 self.metrics.called("event_stream", "unusable", since);
