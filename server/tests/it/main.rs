@@ -6,6 +6,7 @@ mod abuse_floods;
 mod abuse_frames;
 mod abuse_upstream;
 mod caps;
+mod deploy;
 mod echo;
 mod handshake;
 mod process;
