@@ -12,6 +12,7 @@ use polytab_seams::{
     tls::{certificate::Identity, listen::TlsListen},
 };
 use polytab_server::{Config, ENV_PREFIX, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -125,6 +126,7 @@ fn print(config: &Config) -> ExitCode {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     use anyhow::Context;
 
+    take_descriptors(config);
     let identity = identity(config)?.map(watch::Sender::new);
     let handshake = config.header_timeout.0;
     let listen = config.listen.clone();
@@ -171,6 +173,31 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         tracing::info!("draining; ask again to stop at once");
         stop.cancel();
     }
+}
+
+/// Takes as many descriptors as the system allows: many give a process 1024 unless it asks. Says so when those are
+/// fewer than connections may need.
+fn take_descriptors(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let taken = match setrlimit(Resource::Nofile, all) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let needed = config.connections + config.handshakes;
+    // Without a number there is no limit.
+    let Some(descriptors) = taken.filter(|taken| *taken < needed as u64) else {
+        return;
+    };
+    tracing::warn!(
+        descriptors,
+        needed,
+        "fewer descriptors than `connections` and `handshakes`: raise the hard limit (`ulimit -Hn`, `LimitNOFILE`), or \
+         lower those"
+    );
 }
 
 /// Who the server is, when it speaks TLS itself.

@@ -7,6 +7,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::{answer, peer};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_polytab-server");
+
 /// A process that ends with the test.
 pub(crate) struct Process {
     child: Child,
@@ -25,7 +29,11 @@ impl Drop for Process {
 impl Process {
     /// Starts the server with these settings, up to the line that says where it listens.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_polytab-server"));
+        Self::started_by(Command::new(SERVER), settings)
+    }
+
+    /// The same by a command that ends in the server's binary.
+    fn started_by(mut command: Command, settings: &[&str]) -> Self {
         for setting in ["listen=127.0.0.1:0"].iter().chain(settings) {
             command.args(["--set", setting]);
         }
@@ -83,7 +91,7 @@ fn who_reads_that_it_listens_may_ask_it_to_read_its_certificate_again() {
 
 #[test]
 fn a_bad_setting_ends_the_start_with_one_line() {
-    let output = Command::new(env!("CARGO_BIN_EXE_polytab-server"))
+    let output = Command::new(SERVER)
         .env("POLYTAB_SERVER_PORT", "tcp://10.96.0.1:7080")
         .env("POLYTAB_SERVER_PATH", "/ws/:id")
         .output()
@@ -96,4 +104,24 @@ fn a_bad_setting_ends_the_start_with_one_line() {
         told.contains("`POLYTAB_SERVER_PATH` in the environment"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn it_takes_all_descriptors_that_the_system_allows() {
+    // As few as a soft limit may leave; the hard one stays.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 64 && exec \"$0\" \"$@\"", SERVER]);
+    let server = Process::started_by(command, &["header_timeout=1m"]);
+    let mut peers = Vec::new();
+
+    for _ in 0..100 {
+        let mut peer = peer(
+            ([127, 0, 0, 1], server.port).into(),
+            "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await;
+
+        assert!(answer(&mut peer).await.starts_with("HTTP/1.1 200 "));
+        peers.push(peer);
+    }
 }
