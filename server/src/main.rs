@@ -3,7 +3,7 @@
 #[cfg(feature = "otel")]
 mod telemetry;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use futures_util::future::Either;
@@ -104,7 +104,10 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Config> {
         .collect::<anyhow::Result<_>>()?;
     // These two are settings of the process, not of the server.
     let own = ["CONFIG", "LOG_JSON"].map(|name| format!("{ENV_PREFIX}{name}"));
-    let env = std::env::vars().filter(|(name, _)| !own.contains(name));
+    // What is no text is of no setting, or is refused as one.
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let env = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let env = env.filter(|(name, _)| !own.contains(name));
     Ok(Config::load(arguments.config.as_deref(), env, flags.into_iter())?)
 }
 

@@ -23,6 +23,9 @@ use crate::network::{ForwardedHeader, Network};
 /// Environment variables that begin so are settings: `POLYTAB_SERVER_SHORT_LOOP=5s`.
 pub const ENV_PREFIX: &str = "POLYTAB_SERVER_";
 
+/// A setting that no message may show.
+const SECRET: &str = "oidc_client_secret";
+
 /// The server's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -360,8 +363,14 @@ impl Config {
         // One at a time first: what is wrong with all of them together names no key.
         for (key, value) in values {
             let one = Map::from_iter([(key.clone(), value.clone())]);
-            serde_json::from_value::<Self>(Value::Object(one))
-                .map_err(|error| ConfigError::value(key, error.to_string()))?;
+            serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| {
+                // What else is said of a value shows it.
+                let problem = match key.as_str() {
+                    SECRET => "must be text".to_owned(),
+                    _ => error.to_string(),
+                };
+                ConfigError::value(key, problem)
+            })?;
         }
         let all = Value::Object(values.clone().into_iter().collect());
         let config: Self =

@@ -25,16 +25,22 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Given>, ConfigError> 
         path: shown.clone(),
         source,
     })?;
-    let refuse = |problem: String| ConfigError::Toml {
-        path: shown.clone(),
-        problem,
+    let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+    // Without the text of the line, as the library would tell it: a secret may stand there.
+    let not_toml = |error: toml::de::Error| {
+        let place = error.span().map(|span| format!("line {}: ", line(span.start)));
+        ConfigError::Toml {
+            path: shown.clone(),
+            problem: place.unwrap_or_default() + error.message(),
+        }
     };
-    let all: BTreeMap<String, Spanned<toml::Value>> =
-        toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    let all: BTreeMap<String, Spanned<toml::Value>> = toml::from_str(&text).map_err(not_toml)?;
     let given = |(key, value): (String, Spanned<toml::Value>)| {
-        let before = text.get(..value.span().start).unwrap_or_default();
-        let place = format!("line {} of `{shown}`", before.matches('\n').count() + 1);
-        let value = serde_json::to_value(value.into_inner()).map_err(|error| refuse(error.to_string()))?;
+        let place = format!("line {} of `{shown}`", line(value.span().start));
+        let value = serde_json::to_value(value.into_inner()).map_err(|error| ConfigError::Toml {
+            path: shown.clone(),
+            problem: error.to_string(),
+        })?;
         Ok((key, Given { value, place }))
     };
     all.into_iter().map(given).collect()

@@ -325,3 +325,28 @@ fn secrets_are_not_shown() {
         assert!(shown.contains(&format!("\"{wanted}\"")), "{shown}");
     }
 }
+
+#[test]
+fn what_is_said_of_a_file_shows_nothing_of_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    let shown = file.display();
+    for (text, wanted) in [
+        (
+            "version = \"1\"\noidc_client_secret = \"hush",
+            format!("`{shown}` is not TOML: line 2: "),
+        ),
+        (
+            "oidc_client_secret = 4711",
+            format!("setting `oidc_client_secret` (line 1 of `{shown}`): must be text"),
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+
+        let error = Config::load(Some(&file), std::iter::empty(), std::iter::empty()).unwrap_err();
+
+        let told = error.to_string();
+        assert!(told.starts_with(&wanted), "{told}");
+        assert!(!told.contains("hush") && !told.contains("4711"), "{told}");
+    }
+}

@@ -1,7 +1,9 @@
 //! The server's own process: how it starts, and how it stops.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Read},
+    os::unix::ffi::OsStrExt,
     process::{Child, ChildStderr, Command, Stdio},
 };
 
@@ -87,6 +89,17 @@ fn who_reads_that_it_listens_may_ask_it_to_read_its_certificate_again() {
         let (code, log) = server.ended();
         assert_eq!(code, Some(0), "{log}");
     }
+}
+
+#[test]
+fn a_variable_that_is_no_text_disturbs_nothing() {
+    let mut command = Command::new(SERVER);
+    command.env("ELSEWHERE", OsStr::from_bytes(b"\xff"));
+
+    let server = Process::started_by(command, &["drain_time=0s"]);
+    server.signal(Signal::TERM);
+
+    assert_eq!(server.ended().0, Some(0));
 }
 
 #[test]
