@@ -1,6 +1,9 @@
 //! The reference server: one channel per user over all tabs and browsers, a short and a long loop that ask the
 //! services on the user's behalf, token checks at each turn, subscriptions to GitLab events.
 
+#[cfg(test)]
+extern crate self as polytab_server;
+
 mod admission;
 mod auth;
 #[cfg(feature = "bench")]

@@ -4,6 +4,8 @@ mod provider;
 mod sessions;
 mod shared;
 pub(crate) mod sign_in;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 use std::sync::Arc;
@@ -128,6 +130,7 @@ impl Auth {
             refresh: None,
             id: None,
             expires: claims.expires,
+            generation: 0,
         };
         self.sessions.put(
             id.clone(),
@@ -175,12 +178,20 @@ impl Auth {
         }
         self.share(&session).await;
         let now = self.seams.clock.wall();
-        let validity = if session.expires_within(self.config.token_leeway.0, now) {
+        let validity = if session.is_over() {
+            Validity::Over
+        } else if session.expires_within(self.config.token_leeway.0, now) {
             self.refresh_once(&session).await
         } else if asked.is_none_or(|at| at.elapsed() >= self.config.introspection_interval.0) {
             self.introspect(&session).await
         } else {
             return Validity::Valid;
+        };
+        // It may have been ended while others were asked about it.
+        let validity = if session.is_over() {
+            Validity::Over
+        } else {
+            validity
         };
         match validity {
             Validity::Valid => *asked = Some(tokio::time::Instant::now()),

@@ -65,6 +65,7 @@ impl Grant {
             refresh: self.refresh_token,
             id: self.id_token,
             expires,
+            generation: 0,
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Tokens {
     pub(crate) refresh: Option<String>,
     pub(crate) id: Option<String>,
     pub(crate) expires: Timestamp,
+    /// How often they were refreshed since the sign-in: a refresh token may be good for one use, so the last are those
+    /// that count, however long they live.
+    pub(crate) generation: u64,
 }
 
 impl fmt::Debug for Tokens {
@@ -113,10 +116,10 @@ impl LoginSession {
         }
     }
 
-    /// Takes tokens that another instance got, if they last longer.
+    /// Takes tokens that another instance got, if they are newer.
     pub(super) fn adopt(&self, tokens: Tokens) {
         let mut kept = self.tokens();
-        if tokens.expires > kept.expires {
+        if tokens.generation > kept.generation {
             *kept = tokens;
         }
     }
@@ -129,6 +132,7 @@ impl LoginSession {
         *kept = Tokens {
             refresh,
             id,
+            generation: kept.generation + 1,
             ..tokens
         };
     }
@@ -223,6 +227,7 @@ mod tests {
             refresh: None,
             id: None,
             expires: at(began + 60),
+            generation: 0,
         };
         LoginSession::new(UserId(user.into()), Some(sid.into()), tokens, at(began))
     }

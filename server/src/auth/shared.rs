@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Auth,
     sessions::{LoginSession, Stored},
-    vault::{Found, Seal, note_over},
+    vault::{Found, Seal},
 };
 use crate::{
     channel::event::Validity,
@@ -63,7 +63,8 @@ impl Auth {
         Duration::from_millis(self.seams.random.below("server/introspection", interval))
     }
 
-    /// Keeps a login session for the other instances, once per find of the coordinator.
+    /// Keeps a login session for the other instances, once per find of the coordinator, unless they know better: then
+    /// this instance takes their tokens, or ends the session as they did.
     pub(super) async fn share(&self, session: &LoginSession) {
         let Some(seal) = session.seal.as_ref().filter(|_| self.coordinator.is_shared()) else {
             return;
@@ -73,10 +74,15 @@ impl Auth {
             return;
         }
         let life = self.config.login_session_life.0;
-        let kept = seal.keep(&*self.coordinator, &session.stored(), life).await;
-        if self.reach.note(kept).is_ok() {
-            session.kept.store(finds, Ordering::Release);
+        let stored = session.stored();
+        let own = (stored.tokens.generation, &stored);
+        match self.reach.note(seal.keep(&*self.coordinator, own, life).await) {
+            Ok(Found::Over) => session.end(),
+            Ok(Found::Kept(newer)) => session.adopt(newer.tokens),
+            Ok(Found::Nothing) => {}
+            Err(_) => return,
         }
+        session.kept.store(finds, Ordering::Release);
     }
 
     /// Refreshes the tokens of a login session, unless another instance does: a refresh token may be good for one use.
@@ -107,7 +113,8 @@ impl Auth {
             }
             Ok(Found::Nothing) | Err(_) => self.refresh_unsure(session).await,
         };
-        if validity == Validity::Valid {
+        // Who signed out meanwhile stays signed out.
+        if validity == Validity::Valid && !session.is_over() {
             session.kept.store(0, Ordering::Release);
             self.share(session).await;
         }
@@ -139,7 +146,7 @@ impl Auth {
             return;
         }
         let life = self.config.login_session_life.0;
-        let noted = note_over(&*self.coordinator, &id.0, life).await;
+        let noted = self.coordinator.note_over(&id.0, life).await;
         let posted = self
             .coordinator
             .post(user, &Record::SessionOver(id.clone()))

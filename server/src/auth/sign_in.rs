@@ -114,7 +114,7 @@ impl Auth {
         if self.coordinator.is_shared() {
             let life = self.config.sign_in_life.0;
             let kept = Seal::of(SIGN_IN, &state)
-                .keep(&*self.coordinator, &flow, life)
+                .keep(&*self.coordinator, (0, &flow), life)
                 .await;
             // Else it can be finished only here.
             self.reach.note(kept).ok();

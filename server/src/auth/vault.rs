@@ -8,7 +8,7 @@ use polytab_protocol::id::LoginSessionId;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::coordinator::{Coordinator, Lost};
+use crate::coordinator::{Coordinator, Lost, Sealed};
 
 /// What a browser's secret gives: a name to keep things under, and a key to seal them with. Neither leads back to the
 /// secret, nor one to the other.
@@ -58,17 +58,18 @@ impl Seal {
         LoginSessionId(self.name.clone())
     }
 
-    /// Keeps a value for all instances, this long.
-    pub(super) async fn keep(
+    /// Keeps this version of a value for all instances, this long; finds what is there instead, if that is newer or over.
+    pub(super) async fn keep<T: Serialize + DeserializeOwned>(
         &self,
         at: &dyn Coordinator,
-        value: &impl Serialize,
+        (version, value): (u64, &T),
         life: Duration,
-    ) -> Result<(), Lost> {
+    ) -> Result<Found<T>, Lost> {
         let bytes = self
             .close(value)
             .ok_or_else(|| Lost("a value cannot be sealed".to_owned()))?;
-        at.keep(&self.name, bytes, life).await
+        let instead = at.keep(&self.name, Sealed { version, bytes }, life).await?;
+        Ok(self.open(instead))
     }
 
     /// The value that is kept.
@@ -105,11 +106,6 @@ impl Seal {
         let text = key.open_in_place(nonce, Aad::empty(), sealed).ok()?;
         serde_json::from_slice(text).ok()
     }
-}
-
-/// Notes for all instances that what has this name is over.
-pub(super) async fn note_over(at: &dyn Coordinator, name: &str, life: Duration) -> Result<(), Lost> {
-    at.keep(name, Vec::new(), life).await
 }
 
 #[cfg(test)]

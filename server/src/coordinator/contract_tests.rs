@@ -20,7 +20,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Coordinator, Fate, Hold, Letter, Life, Memory, Needs, Rank, Record, Redis, Spans, Standing};
+use super::{
+    Coordinator, Fate, Hold, Letter, Life, Memory, Needs, Rank, Record, Redis, Sealed, Spans, Standing,
+};
 use crate::{
     channel::event::{LoopKind, Reading, SessionsKind, StreamNews},
     config::RedisUrl,
@@ -332,16 +334,47 @@ async fn who_has_tabs_hears_that_a_session_is_over(Instances([a, b, _]): &Instan
 async fn what_is_kept_is_found_everywhere_and_taken_once(Instances([a, b, _]): &Instances) {
     let bytes = vec![0, 159, 146, 150];
     let long = Duration::from_mins(1);
-    a.keep("x", bytes.clone(), long).await.expect("reached");
-    a.keep("short", bytes.clone(), Duration::from_millis(1))
-        .await
-        .expect("reached");
+    keep(&**a, "x", (0, &bytes), long).await;
+    keep(&**a, "short", (0, &bytes), Duration::from_millis(1)).await;
 
     assert_eq!(b.kept("x").await.expect("reached"), Some(bytes.clone()));
     assert_eq!(b.take("x").await.expect("reached"), Some(bytes));
     assert_eq!(a.take("x").await.expect("reached"), None);
     let gone = async { while a.kept("short").await.expect("reached").is_some() {} };
     timeout(PATIENCE, gone).await.expect("it is not kept for ever");
+}
+
+/// What is there instead of these bytes of this version.
+async fn keep(
+    at: &dyn Coordinator,
+    name: &str,
+    (version, bytes): (u64, &[u8]),
+    life: Duration,
+) -> Option<Vec<u8>> {
+    let bytes = bytes.to_owned();
+    let kept = at.keep(name, Sealed { version, bytes }, life).await;
+    kept.expect("reached")
+}
+
+async fn what_is_newer_stays_and_what_is_over_stays_over(Instances([a, b, _]): &Instances) {
+    let long = Duration::from_mins(1);
+    // A number that is no number by its text: 10 comes after 9. Sealed bytes may hold anything.
+    let (old, new) = (b"9 old\n\0".as_slice(), b"10 new\n\0".as_slice());
+
+    assert_eq!(keep(&**a, "x", (9, old), long).await, None);
+    assert_eq!(keep(&**b, "x", (10, new), long).await, None);
+    assert_eq!(keep(&**a, "x", (9, old), long).await, Some(new.to_owned()));
+    assert_eq!(a.kept("x").await.expect("reached"), Some(new.to_owned()));
+    assert_eq!(keep(&**a, "x", (10, old), long).await, None, "it is as new");
+
+    b.note_over("x", long).await.expect("reached");
+    assert_eq!(keep(&**a, "x", (11, new), long).await, Some(Vec::new()));
+    assert_eq!(a.kept("x").await.expect("reached"), Some(Vec::new()));
+    b.note_over("short", Duration::from_millis(1))
+        .await
+        .expect("reached");
+    let gone = async { while keep(&**a, "short", (1, new), long).await.is_some() {} };
+    timeout(PATIENCE, gone).await.expect("it is not over for ever");
 }
 
 async fn a_lock_is_one_instances_until_it_unlocks(Instances([a, b, _]): &Instances) {
@@ -367,6 +400,7 @@ async fn keeps_its_promises(meet: impl Fn() -> Instances) {
     who_releases_leaves_nothing(&meet()).await;
     who_has_tabs_hears_that_a_session_is_over(&meet()).await;
     what_is_kept_is_found_everywhere_and_taken_once(&meet()).await;
+    what_is_newer_stays_and_what_is_over_stays_over(&meet()).await;
     a_lock_is_one_instances_until_it_unlocks(&meet()).await;
 }
 

@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use polytab_protocol::id::UserId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Coordinator, Fate, Letter, Life, Lost, Needs, Rank, Record, Spans, Stamp, Standing, instance};
+use super::{
+    Coordinator, Fate, Letter, Life, Lost, Needs, Rank, Record, Sealed, Spans, Stamp, Standing, instance,
+};
 
 /// One instance's way to the meeting place.
 #[derive(Clone, Debug)]
@@ -34,7 +36,8 @@ struct State {
     letters: usize,
     users: BTreeMap<UserId, User>,
     inboxes: BTreeMap<String, VecDeque<Letter>>,
-    kept: BTreeMap<String, (Vec<u8>, Instant)>,
+    /// What is over has no bytes.
+    kept: BTreeMap<String, (Sealed, Instant)>,
     locks: BTreeMap<String, (String, Instant)>,
 }
 
@@ -245,12 +248,33 @@ impl Coordinator for Memory {
         })
     }
 
-    fn keep<'a>(&'a self, name: &'a str, bytes: Vec<u8>, life: Duration) -> BoxFuture<'a, Result<(), Lost>> {
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        sealed: Sealed,
+        life: Duration,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
         Box::pin(async move {
             let now = Instant::now();
             let mut state = self.state();
             state.kept.retain(|_, (_, until)| *until > now);
-            state.kept.insert(name.to_owned(), (bytes, now + life));
+            let held = state.kept.get(name).map(|(held, _)| held);
+            if let Some(held) = held.filter(|held| held.bytes.is_empty() || held.version > sealed.version) {
+                return Ok(Some(held.bytes.clone()));
+            }
+            state.kept.insert(name.to_owned(), (sealed, now + life));
+            Ok(None)
+        })
+    }
+
+    fn note_over<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<(), Lost>> {
+        Box::pin(async move {
+            let over = Sealed {
+                version: 0,
+                bytes: Vec::new(),
+            };
+            let until = Instant::now() + life;
+            self.state().kept.insert(name.to_owned(), (over, until));
             Ok(())
         })
     }
@@ -261,7 +285,7 @@ impl Coordinator for Memory {
             let found = state.kept.get(name);
             Ok(found
                 .filter(|(_, until)| *until > Instant::now())
-                .map(|(bytes, _)| bytes.clone()))
+                .map(|(sealed, _)| sealed.bytes.clone()))
         })
     }
 
@@ -270,7 +294,7 @@ impl Coordinator for Memory {
             let found = self.state().kept.remove(name);
             Ok(found
                 .filter(|(_, until)| *until > Instant::now())
-                .map(|(bytes, _)| bytes))
+                .map(|(sealed, _)| sealed.bytes))
         })
     }
 

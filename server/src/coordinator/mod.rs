@@ -198,6 +198,14 @@ pub(crate) struct Letter {
 #[error("the coordinator cannot be reached: {0}")]
 pub(crate) struct Lost(pub(crate) String);
 
+/// Bytes that only who has their secret can open.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    /// Rises with each that replaces another.
+    pub(crate) version: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// What became of a record that a leader shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -249,10 +257,18 @@ pub(crate) trait Coordinator: fmt::Debug + Send + Sync + 'static {
     /// The next letters to this instance, each once and in order; waits a while for some, and may give none.
     fn letters(&self) -> BoxFuture<'_, Result<Vec<Letter>, Lost>>;
 
-    /// Keeps sealed bytes for all instances, this long.
-    fn keep<'a>(&'a self, name: &'a str, bytes: Vec<u8>, life: Duration) -> BoxFuture<'a, Result<(), Lost>>;
+    /// Keeps sealed bytes for all instances, this long; gives what is there instead if that is newer, or over.
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        sealed: Sealed,
+        life: Duration,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>>;
 
-    /// Kept bytes.
+    /// Notes for this long that what has this name is over: nothing is kept under it any more.
+    fn note_over<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<(), Lost>>;
+
+    /// Kept bytes; none of them when it is over.
     fn kept<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>>;
 
     /// Kept bytes, which are then kept no longer.

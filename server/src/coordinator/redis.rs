@@ -19,7 +19,7 @@ use redis::{
 };
 use tokio::{sync::Mutex, time::timeout};
 
-use super::{Coordinator, Fate, Letter, Life, Lost, Needs, Rank, Record, Spans, Stamp, Standing};
+use super::{Coordinator, Fate, Letter, Life, Lost, Needs, Rank, Record, Sealed, Spans, Stamp, Standing};
 use crate::{config::RedisUrl, hub::digest};
 
 /// Redis answers within a millisecond; a turn does not wait longer than this for one that does not.
@@ -32,6 +32,7 @@ const AT_ONCE: usize = 256;
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/claim.lua")));
 static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/publish.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
+static KEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/keep.lua")));
 static UNLOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/unlock.lua")));
 
 /// One instance's way to Redis.
@@ -256,6 +257,14 @@ fn stamp(text: &str) -> Result<Stamp, Lost> {
         .map_err(|_| Lost("an answer of another form".to_owned()))
 }
 
+/// The bytes that were kept: before them, and a blank, is their version.
+fn without_version(held: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let mut held = held?;
+    let blank = held.iter().position(|byte| *byte == b' ');
+    held.drain(..blank.map_or(0, |at| at + 1));
+    Some(held)
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -309,30 +318,42 @@ impl Coordinator for Redis {
         Box::pin(self.read_letters())
     }
 
-    fn keep<'a>(&'a self, name: &'a str, bytes: Vec<u8>, life: Duration) -> BoxFuture<'a, Result<(), Lost>> {
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        sealed: Sealed,
+        life: Duration,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
+        Box::pin(async move {
+            let mut script = KEEP.key(self.key("kept", name));
+            script.arg(sealed.version).arg(sealed.bytes).arg(millis(life));
+            let mut wire = self.wire();
+            self.patiently(wire.number, script.invoke_async(&mut wire.commands))
+                .await
+        })
+    }
+
+    fn note_over<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<(), Lost>> {
         Box::pin(async move {
             let mut wire = self.wire();
-            self.patiently(
-                wire.number,
-                wire.commands.pset_ex(self.key("kept", name), bytes, millis(life)),
-            )
-            .await
+            let over = wire.commands.pset_ex(self.key("kept", name), "", millis(life));
+            self.patiently(wire.number, over).await
         })
     }
 
     fn kept<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
         Box::pin(async move {
             let mut wire = self.wire();
-            self.patiently(wire.number, wire.commands.get(self.key("kept", name)))
-                .await
+            let held = wire.commands.get(self.key("kept", name));
+            Ok(without_version(self.patiently(wire.number, held).await?))
         })
     }
 
     fn take<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
         Box::pin(async move {
             let mut wire = self.wire();
-            self.patiently(wire.number, wire.commands.get_del(self.key("kept", name)))
-                .await
+            let held = wire.commands.get_del(self.key("kept", name));
+            Ok(without_version(self.patiently(wire.number, held).await?))
         })
     }
 

@@ -1,0 +1,153 @@
+//! Login sessions before a provider that answers over HTTP, on the wall clock.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use polytab_protocol::id::{LoginSessionId, UserId};
+use polytab_seams::Seams;
+use serde_json::json;
+use tokio::sync::Notify;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{body_string_contains, path},
+};
+
+use super::{Credential, Refusal};
+use crate::{
+    channel::event::Validity,
+    config::{Config, Span},
+    coordinator::{Memory, Spans},
+    host::Host,
+};
+
+#[expect(dead_code, reason = "no token is shown here")]
+#[path = "../../tests/it/services.rs"]
+mod services;
+
+use services::{config, services};
+
+/// An instance before these services.
+fn alone(services: &MockServer) -> Host {
+    let config = Config {
+        upstream_timeout: Span(Duration::from_secs(2)),
+        ..config(services)
+    };
+    Host::new(config, Seams::system())
+}
+
+/// Two instances that meet.
+fn two(services: &MockServer) -> [Host; 2] {
+    let spans = Spans {
+        lease: Duration::from_secs(12),
+        window: Duration::from_mins(2),
+        letters: 9,
+    };
+    let first = Memory::new("a", spans);
+    let second = first.beside("b");
+    [first, second].map(|place| {
+        let mut host = alone(services);
+        host.auth.coordinator = Arc::new(place);
+        host
+    })
+}
+
+/// Begins a login session of ada's whose access token lives so many seconds; gives its name and its cookie.
+async fn begun(host: &Host, expires_in: i64) -> (LoginSessionId, String) {
+    let grant = json!({ "access_token": "t0", "expires_in": expires_in, "refresh_token": "r0" });
+    let grant = serde_json::from_value(grant).unwrap();
+    host.auth.begin(grant, UserId("ada".into()), None).await
+}
+
+/// The provider gives `t<next>` for this refresh token, once, and says when it is asked.
+async fn refreshes(services: &MockServer, next: u32) -> Arc<Notify> {
+    let asked = Arc::new(Notify::new());
+    let tell = Arc::clone(&asked);
+    let answer = json!({
+        "access_token": format!("t{next}"), "expires_in": 300, "refresh_token": format!("r{next}"),
+    });
+    Mock::given(path("/token"))
+        .and(body_string_contains(format!("refresh_token=r{}", next - 1)))
+        .respond_with(move |_: &Request| {
+            tell.notify_one();
+            ResponseTemplate::new(200)
+                .set_body_json(&answer)
+                .set_delay(Duration::from_millis(50))
+        })
+        .up_to_n_times(1)
+        .mount(services)
+        .await;
+    asked
+}
+
+/// Any other refresh token was used before.
+async fn refuses_the_rest(services: &MockServer) {
+    let refusal = json!({ "error": "invalid_grant", "error_description": "Stale token" });
+    Mock::given(path("/token"))
+        .respond_with(ResponseTemplate::new(400).set_body_json(refusal))
+        .with_priority(8)
+        .mount(services)
+        .await;
+}
+
+async fn shown(host: &Host, cookie: &str) -> Result<UserId, Refusal> {
+    let known = host.auth.identify(&Credential::Cookie(cookie.to_owned())).await;
+    known.map(|(user, _)| user)
+}
+
+#[tokio::test]
+async fn who_signs_out_during_a_refresh_stays_signed_out_at_every_instance() {
+    let services = services().await;
+    let asked = refreshes(&services, 1).await;
+    let [a, b] = two(&services);
+    let (id, cookie) = begun(&a, 5).await;
+
+    let signing_out = async {
+        asked.notified().await;
+        b.auth.sign_out(&cookie).await.map(|(ended, _)| ended)
+    };
+    let (refreshed, ended) = tokio::join!(a.auth.check(&id), signing_out);
+
+    assert_eq!(ended, Some(id));
+    assert_eq!(refreshed, Validity::Over);
+    assert_eq!(shown(&a, &cookie).await, Err(Refusal::Missing));
+    assert_eq!(shown(&b, &cookie).await, Err(Refusal::Missing));
+}
+
+#[tokio::test]
+async fn who_signs_out_during_a_refresh_stays_signed_out_at_the_only_instance() {
+    let services = services().await;
+    let asked = refreshes(&services, 1).await;
+    let host = alone(&services);
+    let (id, cookie) = begun(&host, 5).await;
+
+    let signing_out = async {
+        asked.notified().await;
+        host.auth.sign_out(&cookie).await.map(|(ended, _)| ended)
+    };
+    let (refreshed, ended) = tokio::join!(host.auth.check(&id), signing_out);
+
+    assert_eq!(ended, Some(id));
+    assert_eq!(refreshed, Validity::Over);
+}
+
+#[tokio::test]
+async fn tokens_of_before_a_refresh_do_not_replace_those_of_after_it() {
+    let services = services().await;
+    refreshes(&services, 1).await;
+    refuses_the_rest(&services).await;
+    let [a, b] = two(&services);
+    let (id, cookie) = begun(&a, 5).await;
+    assert!(matches!(b.auth.recall(&cookie).await, Ok(Some(_))));
+    let stale = b.auth.sessions.get(&id, b.seams.clock.wall()).unwrap();
+
+    assert_eq!(a.auth.check(&id).await, Validity::Valid);
+    // As after the coordinator was found again: what this instance has is to be shared anew.
+    stale.kept.store(0, Ordering::Release);
+    let validity = b.auth.check(&id).await;
+
+    assert_eq!(validity, Validity::Valid);
+    assert_eq!(b.auth.token(&id).as_deref(), Some("t1"));
+    assert_eq!(a.auth.token(&id).as_deref(), Some("t1"));
+}
