@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Addresses,
-    auth::{Auth, Provider},
+    auth::{Auth, Provider, Surroundings},
     config::Config,
     coordinator::{Coordinator, Memory, Reach, Redis, Spans},
     hub::Hub,
@@ -29,7 +29,7 @@ pub(crate) struct Host {
     pub(crate) config: Config,
     pub(crate) seams: Seams,
     pub(crate) hub: Hub,
-    pub(crate) auth: Auth,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) backend: Backend,
     pub(crate) gitlab: Gitlab,
     pub(crate) metrics: Arc<Metrics>,
@@ -64,21 +64,24 @@ impl Host {
         let instance = seams.random.uuid("server/instance")[..8].to_owned();
         let coordinator = coordinator(&config, &instance);
         let reach = Arc::new(Reach::new(metrics.coordinator_up.clone()));
+        let (tasks, killed) = (TaskTracker::new(), CancellationToken::new());
+        let provider = Provider::new(&config, seams.clock.clone(), client.clone(), Arc::clone(&metrics));
+        let around = Surroundings {
+            coordinator: Arc::clone(&coordinator),
+            reach: Arc::clone(&reach),
+            tasks: tasks.clone(),
+            killed: killed.clone(),
+        };
         Self {
             hub: Hub::default(),
-            auth: Auth::new(
-                &config,
-                &seams,
-                Provider::new(&config, seams.clock.clone(), client.clone(), Arc::clone(&metrics)),
-                (Arc::clone(&coordinator), Arc::clone(&reach)),
-            ),
+            auth: Arc::new(Auth::new(&config, &seams, provider, around)),
             backend: Backend::new(&config, client.clone(), Arc::clone(&metrics)),
             gitlab: Gitlab::new(&config, client, Arc::clone(&metrics)),
             metrics,
             places: Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS))),
             addresses: Addresses::new(config.connections_per_address),
-            tasks: TaskTracker::new(),
-            killed: CancellationToken::new(),
+            tasks,
+            killed,
             draining: CancellationToken::new(),
             instance,
             coordinator,

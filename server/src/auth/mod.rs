@@ -15,6 +15,9 @@ use polytab_protocol::id::{LoginSessionId, UserId};
 use polytab_seams::Seams;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::{sync::OwnedMutexGuard, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 pub(crate) use self::provider::Provider;
 use self::{
@@ -63,29 +66,38 @@ pub(crate) struct Auth {
     config: Config,
     coordinator: Arc<dyn Coordinator>,
     reach: Arc<Reach>,
+    tasks: TaskTracker,
+    killed: CancellationToken,
+}
+
+/// What it shares with the rest of the server.
+pub(crate) struct Surroundings {
+    pub(crate) coordinator: Arc<dyn Coordinator>,
+    pub(crate) reach: Arc<Reach>,
+    /// Where its tasks are counted.
+    pub(crate) tasks: TaskTracker,
+    /// What ends them at once.
+    pub(crate) killed: CancellationToken,
 }
 
 impl Auth {
-    pub(crate) fn new(
-        config: &Config,
-        seams: &Seams,
-        provider: Provider,
-        (coordinator, reach): (Arc<dyn Coordinator>, Arc<Reach>),
-    ) -> Self {
+    pub(crate) fn new(config: &Config, seams: &Seams, provider: Provider, around: Surroundings) -> Self {
         Self {
             provider,
             sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
             flows: sign_in::Flows::new(config.sign_ins, config.sign_in_life.0),
             seams: seams.clone(),
             config: config.clone(),
-            coordinator,
-            reach,
+            coordinator: around.coordinator,
+            reach: around.reach,
+            tasks: around.tasks,
+            killed: around.killed,
         }
     }
 
     /// Says who shows this credential.
     pub(crate) async fn identify(
-        &self,
+        self: &Arc<Self>,
         credential: &Credential,
     ) -> Result<(UserId, LoginSessionId), Refusal> {
         let id = match credential {
@@ -167,22 +179,48 @@ impl Auth {
 
     /// Whether a login session still stands: refreshes its token when that is due, asks the provider when it has not
     /// been asked for a while. Single flight: who comes second waits for the first one's answer.
-    pub(crate) async fn check(&self, id: &LoginSessionId) -> Validity {
-        let now = self.seams.clock.wall();
-        let Some(session) = self.sessions.get(id, now) else {
+    ///
+    /// Cancel safe: what was begun goes on as a task of its own. A refresh token may be good for one use, and what comes
+    /// for it must not be lost because the user's last tab left.
+    pub(crate) async fn check(self: &Arc<Self>, id: &LoginSessionId) -> Validity {
+        let Some(session) = self.sessions.get(id, self.seams.clock.wall()) else {
             return Validity::Over;
         };
-        let mut asked = session.gate.lock().await;
+        let asked = Arc::clone(&session.gate).lock_owned().await;
         if session.is_over() {
             return Validity::Over;
         }
+        if !self.is_unshared(&session) && !self.is_refresh_due(&session) && !self.is_question_due(*asked) {
+            return Validity::Valid;
+        }
+        let asking = Arc::clone(self).ask(id.clone(), session, asked);
+        let task = self.killed.clone().run_until_cancelled_owned(asking);
+        let answer = self.tasks.spawn(task.in_current_span()).await;
+        // A server that is killed knows nothing any more.
+        answer.ok().flatten().unwrap_or(Validity::Unknown)
+    }
+
+    fn is_refresh_due(&self, session: &LoginSession) -> bool {
+        session.expires_within(self.config.token_leeway.0, self.seams.clock.wall())
+    }
+
+    fn is_question_due(&self, asked: Option<Instant>) -> bool {
+        asked.is_none_or(|at| at.elapsed() >= self.config.introspection_interval.0)
+    }
+
+    /// Does what is due for a login session; its gate is held meanwhile.
+    async fn ask(
+        self: Arc<Self>,
+        id: LoginSessionId,
+        session: Arc<LoginSession>,
+        mut asked: OwnedMutexGuard<Option<Instant>>,
+    ) -> Validity {
         self.share(&session).await;
-        let now = self.seams.clock.wall();
         let validity = if session.is_over() {
             Validity::Over
-        } else if session.expires_within(self.config.token_leeway.0, now) {
+        } else if self.is_refresh_due(&session) {
             self.refresh_once(&session).await
-        } else if asked.is_none_or(|at| at.elapsed() >= self.config.introspection_interval.0) {
+        } else if self.is_question_due(*asked) {
             self.introspect(&session).await
         } else {
             return Validity::Valid;
@@ -194,10 +232,10 @@ impl Auth {
             validity
         };
         match validity {
-            Validity::Valid => *asked = Some(tokio::time::Instant::now()),
+            Validity::Valid => *asked = Some(Instant::now()),
             Validity::Over => {
-                self.forget(id);
-                self.end_elsewhere(&session.user, id).await;
+                self.forget(&id);
+                self.end_elsewhere(&session.user, &id).await;
             }
             Validity::Unknown => {}
         }

@@ -49,14 +49,14 @@ pub(crate) struct LoginSession {
     pub(super) kept: AtomicU64,
     began: Timestamp,
     /// Held while the provider is asked; remembers when it last said yes.
-    pub(crate) gate: tokio::sync::Mutex<Option<Instant>>,
+    pub(crate) gate: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 impl LoginSession {
     pub(crate) fn new(user: UserId, sid: Option<String>, tokens: Tokens, now: Timestamp) -> Self {
         let tokens = Mutex::new(tokens);
         // Tokens that were just given need no second opinion.
-        let gate = tokio::sync::Mutex::new(Some(Instant::now()));
+        let gate = Arc::new(tokio::sync::Mutex::new(Some(Instant::now())));
         Self {
             user,
             sid,
@@ -111,7 +111,7 @@ impl LoginSession {
         let session = Self::new(stored.user, stored.sid, stored.tokens, stored.began);
         Self {
             seal: Some(seal),
-            gate: tokio::sync::Mutex::new(Instant::now().checked_sub(asked)),
+            gate: Arc::new(tokio::sync::Mutex::new(Instant::now().checked_sub(asked))),
             ..session
         }
     }

@@ -63,16 +63,20 @@ impl Auth {
         Duration::from_millis(self.seams.random.below("server/introspection", interval))
     }
 
+    /// Whether a login session is to be kept for the other instances.
+    pub(super) fn is_unshared(&self, session: &LoginSession) -> bool {
+        session.seal.is_some()
+            && self.coordinator.is_shared()
+            && session.kept.load(Ordering::Acquire) != self.reach.finds()
+    }
+
     /// Keeps a login session for the other instances, once per find of the coordinator, unless they know better: then
     /// this instance takes their tokens, or ends the session as they did.
     pub(super) async fn share(&self, session: &LoginSession) {
-        let Some(seal) = session.seal.as_ref().filter(|_| self.coordinator.is_shared()) else {
+        let Some(seal) = session.seal.as_ref().filter(|_| self.is_unshared(session)) else {
             return;
         };
         let finds = self.reach.finds();
-        if session.kept.load(Ordering::Acquire) == finds {
-            return;
-        }
         let life = self.config.login_session_life.0;
         let stored = session.stored();
         let own = (stored.tokens.generation, &stored);

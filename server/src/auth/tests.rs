@@ -48,7 +48,8 @@ fn two(services: &MockServer) -> [Host; 2] {
     let second = first.beside("b");
     [first, second].map(|place| {
         let mut host = alone(services);
-        host.auth.coordinator = Arc::new(place);
+        let auth = Arc::get_mut(&mut host.auth).unwrap();
+        auth.coordinator = Arc::new(place);
         host
     })
 }
@@ -150,4 +151,25 @@ async fn tokens_of_before_a_refresh_do_not_replace_those_of_after_it() {
     assert_eq!(validity, Validity::Valid);
     assert_eq!(b.auth.token(&id).as_deref(), Some("t1"));
     assert_eq!(a.auth.token(&id).as_deref(), Some("t1"));
+}
+
+#[tokio::test]
+async fn a_refresh_goes_on_when_nobody_waits_for_it_any_more() {
+    let services = services().await;
+    let asked = refreshes(&services, 1).await;
+    refuses_the_rest(&services).await;
+    let [host, other] = two(&services);
+    let (id, _) = begun(&host, 5).await;
+
+    tokio::select! {
+        biased;
+        () = asked.notified() => {}
+        validity = host.auth.check(&id) => panic!("{validity:?} before it was asked for"),
+    }
+    host.tasks.close();
+    host.tasks.wait().await;
+
+    assert_eq!(host.auth.token(&id).as_deref(), Some("t1"));
+    let lock = other.auth.coordinator.lock(&id.0, Duration::from_secs(1)).await;
+    assert!(matches!(lock, Ok(true)), "another may refresh it");
 }
