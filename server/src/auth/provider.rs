@@ -1,6 +1,6 @@
 //! The identity provider, as the server's OpenID Connect client sees it: discovery, keys, tokens, introspection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -20,6 +20,8 @@ use crate::{config::Config, metrics::Metrics};
 
 /// Between two fetches of the provider's keys for a key that it did not have.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
+/// After a fetch of the keys that failed.
+const KEYS_RETRY: Duration = Duration::from_secs(2);
 /// How far the provider's clock may be off.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
@@ -79,10 +81,30 @@ struct Refusal {
     error_description: String,
 }
 
-#[derive(Debug)]
+/// The provider's keys, as far as they were fetched.
+#[derive(Debug, Default)]
 struct Keys {
-    set: JwkSet,
-    fetched: Instant,
+    set: Option<JwkSet>,
+    /// When the fetch began that gave them.
+    fetched: Option<Instant>,
+    /// When they were last asked for, in vain or not.
+    asked: Option<Instant>,
+}
+
+impl Keys {
+    fn find(&self, kid: &str) -> Option<DecodingKey> {
+        DecodingKey::from_jwk(self.set.as_ref()?.find(kid)?).ok()
+    }
+
+    /// Whether they may be asked for: who shows tokens of made-up keys must not make the provider work.
+    fn may_be_fetched(&self) -> bool {
+        let wait = if self.asked == self.fetched {
+            KEYS_AGAIN
+        } else {
+            KEYS_RETRY
+        };
+        self.asked.is_none_or(|at| at.elapsed() >= wait)
+    }
 }
 
 /// Talks to the provider.
@@ -95,7 +117,9 @@ pub(crate) struct Provider {
     client: HttpClient,
     metrics: Arc<Metrics>,
     metadata: Mutex<Option<Arc<Metadata>>>,
-    keys: tokio::sync::Mutex<Option<Keys>>,
+    keys: Mutex<Keys>,
+    /// Held while keys are fetched.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 impl Provider {
@@ -108,7 +132,8 @@ impl Provider {
             client,
             metrics,
             metadata: Mutex::default(),
-            keys: tokio::sync::Mutex::default(),
+            keys: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
         }
     }
 
@@ -275,28 +300,58 @@ impl Provider {
         Ok(claims)
     }
 
-    /// The provider's signing key of this name; keys are fetched again for a name that is not there, but not often.
+    /// The provider's signing key of this name. For a name that is not there all keys are fetched again, once for all who
+    /// wait, but not often; who has a key that is there never waits.
+    ///
+    /// Only keys that were asked for after the token came say that there is none of this name: before that, the provider
+    /// may have begun to sign with it after they were fetched.
     async fn key(&self, kid: &str) -> Result<DecodingKey, ProviderError> {
-        let mut keys = self.keys.lock().await;
-        let find = |keys: &Option<Keys>| {
-            let found = keys.as_ref()?.set.find(kid)?;
-            DecodingKey::from_jwk(found).ok()
-        };
-        if let Some(key) = find(&keys) {
+        let unknown = || ProviderError::Refused("a token signed with an unknown key".to_owned());
+        if let Some(key) = self.keys().find(kid) {
             return Ok(key);
         }
-        if keys
-            .as_ref()
-            .is_none_or(|keys| keys.fetched.elapsed() >= KEYS_AGAIN)
+        let came = Instant::now();
+        let _alone = self.fetching.lock().await;
         {
-            let uri = self.metadata().await?.jwks_uri.clone();
-            let set = self.get_json("keys", uri.as_str()).await?;
-            *keys = Some(Keys {
-                set,
-                fetched: Instant::now(),
-            });
+            let mut keys = self.keys();
+            if let Some(key) = keys.find(kid) {
+                return Ok(key);
+            }
+            if keys.fetched.is_some_and(|began| began >= came) {
+                return Err(unknown());
+            }
+            if !keys.may_be_fetched() {
+                let text = "its keys were asked for a moment ago".to_owned();
+                return Err(ProviderError::Unavailable(text));
+            }
+            keys.asked = Some(Instant::now());
         }
-        find(&keys).ok_or_else(|| ProviderError::Refused("a token signed with an unknown key".to_owned()))
+        self.fetch_keys().await?;
+        self.keys().find(kid).ok_or_else(unknown)
+    }
+
+    async fn fetch_keys(&self) -> Result<(), ProviderError> {
+        let began = Instant::now();
+        let fetching = async {
+            let uri = self.metadata().await?.jwks_uri.clone();
+            self.get_json("keys", uri.as_str()).await
+        };
+        let fetched = fetching.await;
+        let mut keys = self.keys();
+        keys.asked = Some(Instant::now());
+        keys.set = Some(fetched?);
+        (keys.fetched, keys.asked) = (Some(began), Some(began));
+        Ok(())
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As after a while.
+    #[cfg(test)]
+    pub(super) fn may_fetch_keys_again(&self) {
+        self.keys().asked = None;
     }
 
     async fn get_json<T: serde::de::DeserializeOwned>(

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
 use polytab_protocol::id::{LoginSessionId, UserId};
 use polytab_seams::Seams;
 use serde_json::json;
@@ -22,11 +24,10 @@ use crate::{
     host::Host,
 };
 
-#[expect(dead_code, reason = "no token is shown here")]
 #[path = "../../tests/it/services.rs"]
 mod services;
 
-use services::{config, services};
+use services::{config, services, signed, token};
 
 /// An instance before these services.
 fn alone(services: &MockServer) -> Host {
@@ -94,6 +95,11 @@ async fn refuses_the_rest(services: &MockServer) {
 
 async fn shown(host: &Host, cookie: &str) -> Result<UserId, Refusal> {
     let known = host.auth.identify(&Credential::Cookie(cookie.to_owned())).await;
+    known.map(|(user, _)| user)
+}
+
+async fn bearer(host: &Host, token: &str) -> Result<UserId, Refusal> {
+    let known = host.auth.identify(&Credential::Bearer(token.to_owned())).await;
     known.map(|(user, _)| user)
 }
 
@@ -172,4 +178,67 @@ async fn a_refresh_goes_on_when_nobody_waits_for_it_any_more() {
     assert_eq!(host.auth.token(&id).as_deref(), Some("t1"));
     let lock = other.auth.coordinator.lock(&id.0, Duration::from_secs(1)).await;
     assert!(matches!(lock, Ok(true)), "another may refresh it");
+}
+
+/// A token of this key, whose signature nobody can check.
+fn of_key(kid: &str) -> String {
+    let token = signed(&json!({}));
+    let (_, rest) = token.split_once('.').unwrap();
+    let header = json!({ "alg": "RS256", "kid": kid }).to_string();
+    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header))
+}
+
+#[tokio::test]
+async fn tokens_of_known_keys_do_not_wait_while_unknown_ones_are_looked_for() {
+    let services = services().await;
+    let host = alone(&services);
+    assert_eq!(
+        bearer(&host, &token(&services, "ada")).await,
+        Ok(UserId("ada".into()))
+    );
+    host.auth.provider.may_fetch_keys_again();
+    let asked = Arc::new(Notify::new());
+    let tell = Arc::clone(&asked);
+    Mock::given(path("/certs"))
+        .respond_with(move |_: &Request| {
+            tell.notify_one();
+            ResponseTemplate::new(200).set_delay(Duration::from_mins(1))
+        })
+        .expect(1)
+        .mount(&services)
+        .await;
+    let bogus: Vec<_> = (0..3).map(|nth| of_key(&format!("bogus-{nth}"))).collect();
+
+    let looked_for = join_all(bogus.iter().map(|token| bearer(&host, token)));
+    let known = async {
+        asked.notified().await;
+        bearer(&host, &token(&services, "bob")).await
+    };
+    tokio::pin!(looked_for);
+    let known = tokio::select! {
+        biased;
+        known = known => known,
+        refused = &mut looked_for => panic!("{refused:?} before a known one"),
+    };
+
+    assert_eq!(known, Ok(UserId("bob".into())));
+    // One call for all of them, and none was said to be bad: nobody knows.
+    assert_eq!(looked_for.await, vec![Err(Refusal::Unavailable); 3]);
+}
+
+#[tokio::test]
+async fn a_token_is_refused_only_by_keys_that_were_fetched_after_it_came() {
+    let services = services().await;
+    let host = alone(&services);
+    assert_eq!(bearer(&host, &of_key("bogus")).await, Err(Refusal::Expired));
+
+    // It may be signed with a key of which this server may not ask yet.
+    let too_soon = bearer(&host, &of_key("new")).await;
+    host.auth.provider.may_fetch_keys_again();
+    let asked = bearer(&host, &of_key("new")).await;
+
+    assert_eq!(
+        (too_soon, asked),
+        (Err(Refusal::Unavailable), Err(Refusal::Expired))
+    );
 }
