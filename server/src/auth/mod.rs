@@ -61,7 +61,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Auth {
     pub(crate) provider: Provider,
     sessions: Sessions,
-    flows: sign_in::Flows,
+    used: sign_in::Used,
     seams: Seams,
     config: Config,
     coordinator: Arc<dyn Coordinator>,
@@ -85,7 +85,7 @@ impl Auth {
         Self {
             provider,
             sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
-            flows: sign_in::Flows::new(config.sign_ins, config.sign_in_life.0),
+            used: sign_in::Used::default(),
             seams: seams.clone(),
             config: config.clone(),
             coordinator: around.coordinator,
@@ -180,8 +180,8 @@ impl Auth {
     /// Whether a login session still stands: refreshes its token when that is due, asks the provider when it has not
     /// been asked for a while. Single flight: who comes second waits for the first one's answer.
     ///
-    /// Cancel safe: what was begun goes on as a task of its own. A refresh token may be good for one use, and what comes
-    /// for it must not be lost because the user's last tab left.
+    /// Cancel safe: what was begun goes on as a task of its own. A refresh token may be good for one use, and what
+    /// comes for it must not be lost because the user's last tab left.
     pub(crate) async fn check(self: &Arc<Self>, id: &LoginSessionId) -> Validity {
         let Some(session) = self.sessions.get(id, self.seams.clock.wall()) else {
             return Validity::Over;

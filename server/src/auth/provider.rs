@@ -300,11 +300,11 @@ impl Provider {
         Ok(claims)
     }
 
-    /// The provider's signing key of this name. For a name that is not there all keys are fetched again, once for all who
-    /// wait, but not often; who has a key that is there never waits.
+    /// The provider's signing key of this name. For a name that is not there all keys are fetched again, once for all
+    /// who wait, but not often; who has a key that is there never waits.
     ///
-    /// Only keys that were asked for after the token came say that there is none of this name: before that, the provider
-    /// may have begun to sign with it after they were fetched.
+    /// Only keys that were asked for after the token came say that there is none of this name: with older ones, the
+    /// provider may have begun to sign with it after they were fetched.
     async fn key(&self, kid: &str) -> Result<DecodingKey, ProviderError> {
         let unknown = || ProviderError::Refused("a token signed with an unknown key".to_owned());
         if let Some(key) = self.keys().find(kid) {

@@ -1,76 +1,45 @@
-//! Sign-in by OpenID Connect's authorization-code flow with PKCE, and sign-out.
+//! Sign-in by OpenID Connect's authorization-code flow with PKCE.
+//!
+//! The browser itself keeps a sign-in under way, sealed: there is nothing here that others could fill or evict, and any
+//! instance can finish it, also one that was started meanwhile.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, PoisonError};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use indexmap::IndexMap;
+use indexmap::IndexSet;
 use jiff::{SignedDuration, Timestamp};
 use polytab_protocol::id::UserId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    Auth,
-    provider::ProviderError,
-    vault::{Found, Seal},
-};
+use super::{Auth, provider::ProviderError, vault::Seal};
 
-/// What a sign-in is kept as.
+/// What a sign-in is sealed as.
 const SIGN_IN: &str = "sign-in";
+/// Sign-ins that are remembered as used. Only those that a browser proved to have begun count.
+const USED: usize = 1024;
 
-/// One sign-in under way, by its `state`.
-#[derive(Clone, Serialize, Deserialize)]
-struct Flow {
+/// One sign-in under way.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Flow {
     nonce: String,
     verifier: String,
     began: Timestamp,
 }
 
-/// Sign-ins under way, bounded; the oldest go first.
-pub(crate) struct Flows {
-    all: Mutex<IndexMap<String, Flow>>,
-    limit: usize,
-    life: SignedDuration,
-}
+/// The last sign-ins that were used, so that a callback that comes twice does not send its code twice: the provider
+/// would take that for theft, and end the user's session.
+#[derive(Debug, Default)]
+pub(super) struct Used(Mutex<IndexSet<String>>);
 
-impl std::fmt::Debug for Flows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Flows")
-    }
-}
-
-impl Flows {
-    pub(crate) fn new(limit: usize, life: Duration) -> Self {
-        let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX);
-        Self {
-            all: Mutex::default(),
-            limit,
-            life,
-        }
-    }
-
-    fn put(&self, state: String, flow: Flow) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = all
-            .values()
-            .take_while(|other| flow.began.duration_since(other.began) > self.life)
-            .count();
-        let surplus = (all.len() + 1).saturating_sub(self.limit);
-        let gone = old.max(surplus).min(all.len());
-        all.drain(..gone);
-        all.insert(state, flow);
-    }
-
-    fn take(&self, state: &str, now: Timestamp) -> Option<Flow> {
-        let flow = self
-            .all
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .shift_remove(state)?;
-        (now.duration_since(flow.began) <= self.life).then_some(flow)
+impl Used {
+    /// Whether this is the first use.
+    fn note(&self, name: String) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = all.insert(name);
+        let surplus = all.len().saturating_sub(USED);
+        all.drain(..surplus);
+        is_new
     }
 }
 
@@ -78,8 +47,10 @@ impl Flows {
 pub(crate) struct Begun {
     /// Where to go.
     pub(crate) url: String,
-    /// What to bring back, in a cookie of its own: another browser must not finish this sign-in.
+    /// What the provider sends it back with.
     pub(crate) state: String,
+    /// The sign-in itself, to bring back in a cookie: another browser must not finish it.
+    pub(crate) sealed: String,
 }
 
 impl Auth {
@@ -88,6 +59,11 @@ impl Auth {
             "{}/auth/callback",
             self.config.public_url.as_str().trim_end_matches('/')
         )
+    }
+
+    /// What seals the sign-in of this state: all instances have the client's secret, and nobody else does.
+    fn seal(&self, state: &str) -> Seal {
+        Seal::of(SIGN_IN, &format!("{}\0{state}", self.config.oidc_client_secret))
     }
 
     /// Begins a sign-in.
@@ -111,26 +87,29 @@ impl Auth {
             .append_pair("nonce", &flow.nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
-        if self.coordinator.is_shared() {
-            let life = self.config.sign_in_life.0;
-            let kept = Seal::of(SIGN_IN, &state)
-                .keep(&*self.coordinator, (0, &flow), life)
-                .await;
-            // Else it can be finished only here.
-            self.reach.note(kept).ok();
-        }
-        self.flows.put(state.clone(), flow);
+        let sealed = self.seal(&state).close(&flow);
+        let sealed =
+            sealed.ok_or_else(|| ProviderError::Unavailable("a sign-in cannot be sealed".to_owned()))?;
         Ok(Begun {
             url: url.into(),
             state,
+            sealed: URL_SAFE_NO_PAD.encode(sealed),
         })
     }
 
+    /// The sign-in that a browser brought back; `None` if it is that of another state, too old, or was used.
+    pub(crate) fn take_sign_in(&self, state: &str, sealed: &str) -> Option<Flow> {
+        let seal = self.seal(state);
+        let mut bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let flow: Flow = seal.unseal(&mut bytes)?;
+        let age = self.seams.clock.wall().duration_since(flow.began);
+        let life = SignedDuration::try_from(self.config.sign_in_life.0).unwrap_or(SignedDuration::MAX);
+        (age <= life && self.used.note(seal.name)).then_some(flow)
+    }
+
     /// Finishes a sign-in with the code that the browser brought back; gives the value of the session cookie.
-    pub(crate) async fn finish_sign_in(&self, state: &str, code: &str) -> Result<String, ProviderError> {
+    pub(crate) async fn finish_sign_in(&self, flow: Flow, code: &str) -> Result<String, ProviderError> {
         let refused = |text: &str| ProviderError::Refused(text.to_owned());
-        let flow = self.take_flow(state).await;
-        let flow = flow.ok_or_else(|| refused("this sign-in was not begun here, or too long ago"))?;
         let grant = self
             .provider
             .exchange(code, &self.redirect_uri(), &flow.verifier)
@@ -147,17 +126,20 @@ impl Auth {
         let (_, cookie) = self.begin(grant, UserId(user.to_owned()), sid).await;
         Ok(cookie)
     }
+}
 
-    /// The sign-in of this `state`, wherever it was begun; it is finished once.
-    async fn take_flow(&self, state: &str) -> Option<Flow> {
-        let own = self.flows.take(state, self.seams.clock.wall());
-        if own.is_some() || !self.coordinator.is_shared() {
-            return own;
-        }
-        let seal = Seal::of(SIGN_IN, state);
-        match self.reach.note(seal.take(&*self.coordinator).await) {
-            Ok(Found::Kept(flow)) => Some(flow),
-            Ok(Found::Over | Found::Nothing) | Err(_) => None,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_is_remembered_within_bounds() {
+        let used = Used::default();
+
+        assert!(used.note("a".into()));
+        assert!(!used.note("a".into()));
+        assert!((0..2 * USED).all(|nth| used.note(nth.to_string())));
+        assert!(!used.note((2 * USED - 1).to_string()));
+        assert_eq!(used.0.lock().unwrap().len(), USED);
     }
 }

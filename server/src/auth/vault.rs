@@ -1,5 +1,6 @@
-//! What instances share of sign-ins and login sessions. It is sealed with a key that only the browser's own secret
-//! gives: whoever reads what the coordinator holds finds no token.
+//! What is kept outside of the server, sealed. Login sessions, which instances share, with a key that only the
+//! browser's own secret gives: whoever reads what the coordinator holds finds no token. Sign-ins under way, which
+//! browsers keep, with one that only the client's secret gives.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::coordinator::{Coordinator, Lost, Sealed};
 
-/// What a browser's secret gives: a name to keep things under, and a key to seal them with. Neither leads back to the
+/// What a secret gives: a name to keep things under, and a key to seal them with. Neither leads back to the
 /// secret, nor one to the other.
 ///
-/// A plain hash is enough, for the secrets are 256 random bits.
+/// A plain hash is enough, for the secrets are random: 256 bits for a browser's, and what Keycloak draws for a
+/// client's.
 #[derive(Clone)]
 pub(crate) struct Seal {
     pub(super) name: String,
@@ -58,7 +60,8 @@ impl Seal {
         LoginSessionId(self.name.clone())
     }
 
-    /// Keeps this version of a value for all instances, this long; finds what is there instead, if that is newer or over.
+    /// Keeps this version of a value for all instances, this long; finds what is there instead, if that is newer or
+    /// over.
     pub(super) async fn keep<T: Serialize + DeserializeOwned>(
         &self,
         at: &dyn Coordinator,
@@ -77,12 +80,7 @@ impl Seal {
         Ok(self.open(at.kept(&self.name).await?))
     }
 
-    /// The value that is kept, which then is kept no longer.
-    pub(super) async fn take<T: DeserializeOwned>(&self, at: &dyn Coordinator) -> Result<Found<T>, Lost> {
-        Ok(self.open(at.take(&self.name).await?))
-    }
-
-    fn close(&self, value: &impl Serialize) -> Option<Vec<u8>> {
+    pub(super) fn close(&self, value: &impl Serialize) -> Option<Vec<u8>> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.key).ok()?;
         let mut text = serde_json::to_vec(value).ok()?;
         let nonce = key.seal_in_place_append_tag(Aad::empty(), &mut text).ok()?;
@@ -99,7 +97,7 @@ impl Seal {
         }
     }
 
-    fn unseal<T: DeserializeOwned>(&self, bytes: &mut [u8]) -> Option<T> {
+    pub(super) fn unseal<T: DeserializeOwned>(&self, bytes: &mut [u8]) -> Option<T> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.key).ok()?;
         let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;

@@ -80,7 +80,6 @@ impl Config {
             ("event_bytes", self.event_bytes),
             ("activation_calls", self.activation_calls),
             ("login_sessions", self.login_sessions),
-            ("sign_ins", self.sign_ins),
             ("message_bytes", self.message_bytes),
             ("commands_burst", self.commands_burst as usize),
             ("commands_per_second", self.commands_per_second as usize),

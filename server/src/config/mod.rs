@@ -98,8 +98,6 @@ pub struct Config {
     pub login_sessions: usize,
     /// How long a login session is kept without a sign of life: Keycloak's longest session is 10 h by default.
     pub login_session_life: Span,
-    /// Sign-ins under way at once; the oldest go first.
-    pub sign_ins: usize,
     /// How long a person may take to sign in.
     pub sign_in_life: Span,
 
@@ -210,7 +208,6 @@ impl Default for Config {
             introspection_interval: seconds(60),
             login_sessions: 100_000,
             login_session_life: seconds(10 * 60 * 60),
-            sign_ins: 10_000,
             sign_in_life: seconds(10 * 60),
             message_bytes: 64 << 10,
             commands_burst: 30,

@@ -289,15 +289,6 @@ impl Coordinator for Memory {
         })
     }
 
-    fn take<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
-        Box::pin(async move {
-            let found = self.state().kept.remove(name);
-            Ok(found
-                .filter(|(_, until)| *until > Instant::now())
-                .map(|(sealed, _)| sealed.bytes))
-        })
-    }
-
     fn lock<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<bool, Lost>> {
         Box::pin(async move {
             let now = Instant::now();

@@ -271,9 +271,6 @@ pub(crate) trait Coordinator: fmt::Debug + Send + Sync + 'static {
     /// Kept bytes; none of them when it is over.
     fn kept<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>>;
 
-    /// Kept bytes, which are then kept no longer.
-    fn take<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>>;
-
     /// Whether this instance is now the only one to do what `name` stands for, until it unlocks or `life` is over.
     fn lock<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<bool, Lost>>;
 

@@ -349,14 +349,6 @@ impl Coordinator for Redis {
         })
     }
 
-    fn take<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Lost>> {
-        Box::pin(async move {
-            let mut wire = self.wire();
-            let held = wire.commands.get_del(self.key("kept", name));
-            Ok(without_version(self.patiently(wire.number, held).await?))
-        })
-    }
-
     fn lock<'a>(&'a self, name: &'a str, life: Duration) -> BoxFuture<'a, Result<bool, Lost>> {
         Box::pin(async move {
             let mut wire = self.wire();

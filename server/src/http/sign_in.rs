@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Form,
     extract::{Query, State},
-    response::{IntoResponse, Redirect, Response},
+    response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, StatusCode, header};
@@ -14,10 +14,14 @@ use serde::Deserialize;
 use super::handshake::credential;
 use crate::{auth::Credential, channel::event::Event, host::Host};
 
-/// Cookie that binds a sign-in to the browser that began it.
-const STATE_COOKIE: &str = "polytab_sign_in";
+/// Cookies of sign-ins under way begin so; the beginning of the state follows, for tabs may sign in at once.
+const SIGN_IN_COOKIE: &str = "polytab_sign_in_";
 /// The same over https: no other host, and nobody on the way, can set it.
-const HOST_STATE_COOKIE: &str = "__Host-polytab_sign_in";
+const HOST_SIGN_IN_COOKIE: &str = "__Host-polytab_sign_in_";
+/// As much of the state.
+const STATE_PREFIX: usize = 16;
+/// Sign-ins under way in one browser. A cookie is about 400 bytes, and a head may have 16 KiB.
+const SIGN_INS: usize = 5;
 
 /// What a provider says when it refuses (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
 const ERRORS: [&str; 11] = [
@@ -50,21 +54,27 @@ pub(super) struct BackchannelLogout {
     logout_token: String,
 }
 
-pub(super) async fn login(State(host): State<Arc<Host>>) -> Response {
-    match host.auth.begin_sign_in().await {
-        Ok(begun) => {
-            let cookie = cookie(&host, state_cookie(&host), &begun.state);
-            ([(header::SET_COOKIE, cookie)], Redirect::to(&begun.url)).into_response()
-        }
+pub(super) async fn login(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
+    let begun = match host.auth.begin_sign_in().await {
+        Ok(begun) => begun,
         Err(error) => {
             tracing::warn!(%error, "a sign-in cannot begin");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the identity provider cannot be reached; try again later",
-            )
-                .into_response()
+            let text = "the identity provider cannot be reached; try again later";
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }
+    };
+    // Browsers send the oldest first (RFC 6265 §5.4): those were given up, most likely.
+    let mut under_way: Vec<_> = cookies(&headers)
+        .map(|cookie| cookie.name().to_owned())
+        .filter(|name| name.starts_with(sign_in_cookie(&host)))
+        .collect();
+    under_way.truncate((under_way.len() + 1).saturating_sub(SIGN_INS));
+    let mut set: Vec<_> = under_way.iter().map(|name| gone(&host, name)).collect();
+    if let Some(name) = named_after(&host, &begun.state) {
+        let life = host.config.sign_in_life.0.as_secs();
+        set.push(format!("{}; Max-Age={life}", cookie(&host, &name, &begun.sealed)));
     }
+    (setting(set), Redirect::to(&begun.url)).into_response()
 }
 
 pub(super) async fn callback(
@@ -72,39 +82,39 @@ pub(super) async fn callback(
     headers: HeaderMap,
     Query(callback): Query<Callback>,
 ) -> Response {
+    let brought = named_after(&host, &callback.state)
+        .and_then(|name| cookies(&headers).find(|cookie| cookie.name() == name));
+    let mut set = Vec::new();
+    if let Some(brought) = &brought {
+        set.push(gone(&host, brought.name()));
+    }
     if let Some(error) = callback.error {
         // A browser brought it, whatever it is: only the words of OAuth are for a log (RFC 6749 §4.1.2.1).
         let error = ERRORS.iter().find(|known| **known == error);
         tracing::info!(error, "a sign-in was refused by the provider");
-        return (
-            StatusCode::FORBIDDEN,
-            "the identity provider refused this sign-in",
-        )
-            .into_response();
+        let text = "the identity provider refused this sign-in";
+        return (StatusCode::FORBIDDEN, setting(set), text).into_response();
     }
-    if named(&headers, state_cookie(&host)).as_deref() != Some(callback.state.as_str()) {
-        return (
-            StatusCode::BAD_REQUEST,
-            "this sign-in was begun in another browser",
-        )
-            .into_response();
-    }
-    match host.auth.finish_sign_in(&callback.state, &callback.code).await {
+    let there = Redirect::to(host.config.public_url.as_str());
+    let flow = brought.and_then(|brought| host.auth.take_sign_in(&callback.state, brought.value()));
+    let Some(flow) = flow else {
+        // A page that is loaded again, mostly.
+        let shown = credential(&host, &headers);
+        if host.auth.identify(&shown).await.is_ok() {
+            return (setting(set), there).into_response();
+        }
+        let text = "this sign-in was begun in another browser, or is over; begin anew";
+        return (StatusCode::BAD_REQUEST, setting(set), text).into_response();
+    };
+    match host.auth.finish_sign_in(flow, &callback.code).await {
         Ok(session) => {
-            let cookie = cookie(&host, &host.config.session_cookie, &session);
-            (
-                [(header::SET_COOKIE, cookie)],
-                Redirect::to(host.config.public_url.as_str()),
-            )
-                .into_response()
+            set.push(cookie(&host, &host.config.session_cookie, &session));
+            (setting(set), there).into_response()
         }
         Err(error) => {
             tracing::warn!(%error, "a sign-in failed");
-            (
-                StatusCode::BAD_REQUEST,
-                "this sign-in did not succeed; begin anew",
-            )
-                .into_response()
+            let text = "this sign-in did not succeed; begin anew";
+            (StatusCode::BAD_REQUEST, setting(set), text).into_response()
         }
     }
 }
@@ -122,7 +132,7 @@ pub(super) async fn logout(State(host): State<Arc<Host>>, headers: HeaderMap) ->
         .end_session_url(ended.as_ref().map(|(_, session)| session.as_ref()))
         .await;
     let there = there.unwrap_or_else(|| host.config.public_url.to_string());
-    let gone = format!("{}; Max-Age=0", cookie(&host, &host.config.session_cookie, ""));
+    let gone = gone(&host, &host.config.session_cookie);
     ([(header::SET_COOKIE, gone)], Redirect::to(&there)).into_response()
 }
 
@@ -143,12 +153,19 @@ pub(super) async fn backchannel_logout(
     ([(header::CACHE_CONTROL, "no-store")], StatusCode::OK).into_response()
 }
 
-fn state_cookie(host: &Host) -> &'static str {
+fn sign_in_cookie(host: &Host) -> &'static str {
     if host.config.is_https() {
-        HOST_STATE_COOKIE
+        HOST_SIGN_IN_COOKIE
     } else {
-        STATE_COOKIE
+        SIGN_IN_COOKIE
     }
+}
+
+/// The name of the cookie for the sign-in of this state; `None` for what is no state of ours.
+fn named_after(host: &Host, state: &str) -> Option<String> {
+    let start = state.get(..STATE_PREFIX)?;
+    let is_ours = start.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_ours.then(|| format!("{}{start}", sign_in_cookie(host)))
 }
 
 /// `Secure` is left out over plain HTTP, or no browser would send the cookie back. The path and the absence of a domain
@@ -163,15 +180,28 @@ fn cookie(host: &Host, name: &str, value: &str) -> String {
         .to_string()
 }
 
-fn named(headers: &HeaderMap, name: &str) -> Option<String> {
+/// What takes a cookie away.
+fn gone(host: &Host, name: &str) -> String {
+    format!("{}; Max-Age=0", cookie(host, name, ""))
+}
+
+/// The headers that set these cookies.
+fn setting(cookies: Vec<String>) -> AppendHeaders<Vec<(header::HeaderName, String)>> {
+    AppendHeaders(
+        cookies
+            .into_iter()
+            .map(|cookie| (header::SET_COOKIE, cookie))
+            .collect(),
+    )
+}
+
+/// The cookies of a request, in their order.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'static>> {
     let headers = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    let mut cookies = headers
+    headers
         .flat_map(|text| Cookie::split_parse(text.to_owned()))
-        .flatten();
-    cookies
-        .find(|cookie| cookie.name() == name)
-        .map(|cookie| cookie.value().to_owned())
+        .flatten()
 }

@@ -11,6 +11,7 @@ mod echo;
 mod handshake;
 mod process;
 mod services;
+mod sign_in;
 mod support;
 #[cfg(feature = "otel")]
 mod telemetry;

@@ -30,10 +30,14 @@ pub(crate) async fn with_listener<L: Listen, T>(
         .expect("the loopback has a free port");
     let address = listener.local_addr().expect("a listener has an address");
     let server = Server::new(config, Seams::system());
-    tokio::select! {
+    let done = tokio::select! {
         _ = server.serve(listen(listener), CancellationToken::new()) => unreachable!("nobody stops it"),
         done = work(address) => done,
-    }
+    };
+    // The test's mock services are dropped next, and block until they have a lock of tokio's: who has read so much that
+    // its turn is over would never get it (`tokio::task::coop`).
+    tokio::task::yield_now().await;
+    done
 }
 
 /// Opens a connection and writes this.
