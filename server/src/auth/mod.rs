@@ -22,7 +22,7 @@ use tracing::Instrument;
 pub(crate) use self::provider::Provider;
 use self::{
     provider::{Grant, ProviderError},
-    sessions::{LoginSession, Sessions, Tokens},
+    sessions::{BEARER, LoginSession, Sessions, Tokens},
     vault::Seal,
 };
 use crate::{
@@ -84,7 +84,10 @@ impl Auth {
     pub(crate) fn new(config: &Config, seams: &Seams, provider: Provider, around: Surroundings) -> Self {
         Self {
             provider,
-            sessions: Sessions::new(config.login_sessions, config.login_session_life.0),
+            sessions: Sessions::new(
+                (config.login_sessions, config.bearer_sessions),
+                config.login_session_life.0,
+            ),
             used: sign_in::Used::default(),
             seams: seams.clone(),
             config: config.clone(),
@@ -122,7 +125,7 @@ impl Auth {
     /// A login session made of an access token alone: it cannot be refreshed.
     async fn bearer(&self, token: &str) -> Result<LoginSessionId, Refusal> {
         let id = LoginSessionId(format!(
-            "bearer-{}",
+            "{BEARER}{}",
             URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
         ));
         let now = self.seams.clock.wall();
@@ -137,6 +140,9 @@ impl Auth {
                 ProviderError::Refused(_) => Refusal::Expired,
                 ProviderError::Unavailable(_) => Refusal::Unavailable,
             })?;
+        if claims.expires <= now {
+            return Err(Refusal::Expired);
+        }
         let tokens = Tokens {
             access: token.to_owned(),
             refresh: None,
@@ -146,7 +152,7 @@ impl Auth {
         };
         self.sessions.put(
             id.clone(),
-            LoginSession::new(claims.user, claims.sid, tokens, now),
+            LoginSession::of_token(claims.user, claims.sid, tokens, now),
             now,
         );
         Ok(id)

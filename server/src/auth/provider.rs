@@ -107,6 +107,15 @@ impl Keys {
     }
 }
 
+/// Whether claims are those of an access token. Keycloak says what a token is; where nothing is said, what only other
+/// kinds have tells (OpenID Connect Core §2, Back-Channel Logout §2.4).
+fn is_of_access(claims: &Value) -> bool {
+    match claims.get("typ") {
+        Some(kind) => kind == "Bearer",
+        None => claims.get("nonce").is_none() && claims.get("events").is_none(),
+    }
+}
+
 /// Talks to the provider.
 #[derive(Debug)]
 pub(crate) struct Provider {
@@ -246,6 +255,9 @@ impl Provider {
     /// Who an access token is for.
     pub(crate) async fn access_claims(&self, token: &str) -> Result<AccessClaims, ProviderError> {
         let claims = self.claims(token, None).await?;
+        if !is_of_access(&claims) {
+            return Err(ProviderError::Refused("no access token".to_owned()));
+        }
         let azp = claims["azp"].as_str().unwrap_or_default();
         if azp != self.client_id {
             return Err(ProviderError::Refused(

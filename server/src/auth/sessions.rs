@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 use super::vault::Seal;
 
+/// What the names of login sessions that are made of an access token alone begin with.
+pub(super) const BEARER: &str = "bearer-";
+
 /// The tokens of one login session. `Debug` hides them.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Tokens {
@@ -48,6 +51,8 @@ pub(crate) struct LoginSession {
     /// At which find of the coordinator it was last kept there; 0 if never.
     pub(super) kept: AtomicU64,
     began: Timestamp,
+    /// When it is over by itself; a browser's lasts as long as it can be refreshed.
+    until: Option<Timestamp>,
     /// Held while the provider is asked; remembers when it last said yes.
     pub(crate) gate: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
@@ -65,7 +70,18 @@ impl LoginSession {
             seal: None,
             kept: AtomicU64::new(0),
             began: now,
+            until: None,
             gate,
+        }
+    }
+
+    /// One made of an access token alone. Anybody may have had it for a while: the provider is asked at once.
+    pub(crate) fn of_token(user: UserId, sid: Option<String>, tokens: Tokens, now: Timestamp) -> Self {
+        let until = Some(tokens.expires);
+        Self {
+            until,
+            gate: Arc::default(),
+            ..Self::new(user, sid, tokens, now)
         }
     }
 
@@ -141,8 +157,13 @@ impl LoginSession {
         self.over.load(Ordering::Acquire)
     }
 
-    pub(crate) fn end(&self) {
-        self.over.store(true, Ordering::Release);
+    /// Ends it; says whether it was over before.
+    pub(crate) fn end(&self) -> bool {
+        self.over.swap(true, Ordering::AcqRel)
+    }
+
+    fn is_past(&self, life: SignedDuration, now: Timestamp) -> bool {
+        now.duration_since(self.began) > life || self.until.is_some_and(|until| until <= now)
     }
 
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
@@ -159,44 +180,69 @@ pub(super) struct Stored {
     pub(super) tokens: Tokens,
 }
 
-/// Login sessions by name, oldest first.
+/// Login sessions by name: those of browsers, and those of tokens, which put out none of the former.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    all: Mutex<IndexMap<LoginSessionId, Arc<LoginSession>>>,
-    limit: usize,
+    browsers: Store,
+    tokens: Store,
     life: SignedDuration,
 }
 
+/// Oldest first.
+#[derive(Debug)]
+struct Store {
+    all: Mutex<IndexMap<LoginSessionId, Arc<LoginSession>>>,
+    limit: usize,
+}
+
 impl Sessions {
-    pub(crate) fn new(limit: usize, life: Duration) -> Self {
-        let life = SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX);
-        Self {
+    /// At most so many of browsers and of tokens, each for so long.
+    pub(crate) fn new((browsers, tokens): (usize, usize), life: Duration) -> Self {
+        let store = |limit| Store {
             all: Mutex::default(),
             limit,
-            life,
+        };
+        Self {
+            browsers: store(browsers),
+            tokens: store(tokens),
+            life: SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX),
         }
     }
 
     pub(crate) fn get(&self, id: &LoginSessionId, now: Timestamp) -> Option<Arc<LoginSession>> {
-        let session = self.all().get(id).cloned()?;
-        (now.duration_since(session.began) <= self.life).then_some(session)
+        let session = self.store(id).all().get(id).cloned()?;
+        (!session.is_past(self.life, now)).then_some(session)
     }
 
-    /// Adds a session; what is too old, or too much, goes.
+    /// Adds a session, unless it is there; what is past, or too much, goes.
     pub(crate) fn put(&self, id: LoginSessionId, session: LoginSession, now: Timestamp) {
-        let mut all = self.all();
-        let old = all
-            .values()
-            .take_while(|session| now.duration_since(session.began) > self.life)
-            .count();
-        let surplus = (all.len() + 1).saturating_sub(self.limit);
-        let gone = old.max(surplus).min(all.len());
-        all.drain(..gone);
+        let is_past = |session: &LoginSession| session.is_past(self.life, now);
+        let store = self.store(&id);
+        let mut all = store.all();
+        if all.contains_key(&id) {
+            return;
+        }
+        let old = all.values().take_while(|session| is_past(session)).count();
+        all.drain(..old);
+        if all.len() >= store.limit {
+            // The oldest is not the first to expire.
+            all.retain(|_, session| !is_past(session));
+        }
+        let surplus = (all.len() + 1).saturating_sub(store.limit).min(all.len());
+        all.drain(..surplus);
         all.insert(id, Arc::new(session));
     }
 
-    pub(crate) fn remove(&self, id: &LoginSessionId) -> Option<Arc<LoginSession>> {
-        self.all().shift_remove(id)
+    /// Ends a session; gives it, if it was not over before. That of a token stays until the token expires: who shows it
+    /// again is to hear so.
+    pub(crate) fn end(&self, id: &LoginSessionId) -> Option<Arc<LoginSession>> {
+        if is_of_token(id) {
+            let session = self.tokens.all().get(id).cloned()?;
+            return (!session.end()).then_some(session);
+        }
+        let session = self.browsers.all().shift_remove(id)?;
+        session.end();
+        Some(session)
     }
 
     /// The session that the provider calls `sid`, or all of the user `sub`.
@@ -205,16 +251,32 @@ impl Sessions {
             Some(sid) => session.sid.as_deref() == Some(sid),
             None => sub == Some(session.user.0.as_str()),
         };
-        self.all()
-            .iter()
-            .filter(|(_, session)| is(session))
-            .map(|(id, _)| id.clone())
-            .collect()
+        let found = |store: &Store| -> Vec<_> {
+            let all = store.all();
+            let found = all.iter().filter(|(_, session)| is(session));
+            found.map(|(id, _)| id.clone()).collect()
+        };
+        [found(&self.browsers), found(&self.tokens)].concat()
     }
 
+    fn store(&self, id: &LoginSessionId) -> &Store {
+        if is_of_token(id) {
+            &self.tokens
+        } else {
+            &self.browsers
+        }
+    }
+}
+
+impl Store {
     fn all(&self) -> MutexGuard<'_, IndexMap<LoginSessionId, Arc<LoginSession>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this names a login session that is made of an access token alone.
+pub(super) fn is_of_token(id: &LoginSessionId) -> bool {
+    id.0.starts_with(BEARER)
 }
 
 #[cfg(test)]
@@ -242,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_there_are_too_many() {
-        let sessions = Sessions::new(2, Duration::from_secs(100));
+        let sessions = Sessions::new((2, 2), Duration::from_secs(100));
         for (nth, name) in [(0, "a"), (1, "b"), (2, "c")] {
             sessions.put(id(name), session("u", name, nth), at(nth));
         }
@@ -253,8 +315,50 @@ mod tests {
     }
 
     #[test]
+    fn sessions_of_tokens_put_out_no_other_and_go_when_the_token_expires() {
+        let sessions = Sessions::new((1, 2), Duration::from_secs(1000));
+        let put = |name: &str, lasts: i64, now: i64| {
+            let tokens = Tokens {
+                access: name.into(),
+                refresh: None,
+                id: None,
+                expires: at(now + lasts),
+                generation: 0,
+            };
+            let session = LoginSession::of_token(UserId("u".into()), None, tokens, at(now));
+            sessions.put(id(name), session, at(now));
+        };
+        sessions.put(id("browser"), session("u", "b", 0), at(0));
+        put("bearer-long", 90, 0);
+        put("bearer-short", 10, 1);
+        assert!(sessions.get(&id("bearer-short"), at(10)).is_some());
+        assert!(sessions.get(&id("bearer-short"), at(11)).is_none(), "expired");
+
+        put("bearer-next", 90, 11);
+        assert!(
+            sessions.get(&id("bearer-long"), at(11)).is_some(),
+            "what is past goes first"
+        );
+        put("bearer-last", 90, 12);
+        assert!(sessions.get(&id("bearer-long"), at(12)).is_none());
+        assert!(sessions.get(&id("browser"), at(12)).is_some());
+    }
+
+    #[test]
+    fn a_token_whose_session_was_ended_stays_known_as_such() {
+        let sessions = Sessions::new((9, 9), Duration::from_secs(100));
+        sessions.put(id("bearer-a"), session("u", "a", 0), at(0));
+
+        assert!(sessions.end(&id("bearer-a")).is_some());
+        sessions.put(id("bearer-a"), session("u", "a", 1), at(1));
+
+        assert!(sessions.get(&id("bearer-a"), at(1)).unwrap().is_over());
+        assert!(sessions.end(&id("bearer-a")).is_none(), "it was told once");
+    }
+
+    #[test]
     fn a_logout_names_one_session_or_all_of_a_user() {
-        let sessions = Sessions::new(9, Duration::from_secs(100));
+        let sessions = Sessions::new((9, 9), Duration::from_secs(100));
         for (user, name) in [("u", "a"), ("u", "b"), ("v", "c")] {
             sessions.put(id(name), session(user, name, 0), at(0));
         }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Auth,
-    sessions::{LoginSession, Stored},
+    sessions::{LoginSession, Stored, is_of_token},
     vault::{Found, Seal},
 };
 use crate::{
@@ -81,7 +81,9 @@ impl Auth {
         let stored = session.stored();
         let own = (stored.tokens.generation, &stored);
         match self.reach.note(seal.keep(&*self.coordinator, own, life).await) {
-            Ok(Found::Over) => session.end(),
+            Ok(Found::Over) => {
+                session.end();
+            }
             Ok(Found::Kept(newer)) => session.adopt(newer.tokens),
             Ok(Found::Nothing) => {}
             Err(_) => return,
@@ -150,7 +152,12 @@ impl Auth {
             return;
         }
         let life = self.config.login_session_life.0;
-        let noted = self.coordinator.note_over(&id.0, life).await;
+        let noted = if is_of_token(id) {
+            // Every instance asks about a token itself.
+            Ok(())
+        } else {
+            self.coordinator.note_over(&id.0, life).await
+        };
         let posted = self
             .coordinator
             .post(user, &Record::SessionOver(id.clone()))
@@ -176,11 +183,9 @@ impl Auth {
             .ok();
     }
 
-    /// Ends a login session here; gives whose it was.
+    /// Ends a login session here; gives whose it was, if it was not over before.
     pub(crate) fn forget(&self, id: &LoginSessionId) -> Option<Arc<LoginSession>> {
-        let session = self.sessions.remove(id)?;
-        session.end();
-        Some(session)
+        self.sessions.end(id)
     }
 
     /// Ends here what the identity provider calls `sid`, or all of the user `sub`. Gives who and which.

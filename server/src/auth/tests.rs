@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use polytab_protocol::id::{LoginSessionId, UserId};
 use polytab_seams::Seams;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
@@ -27,7 +27,7 @@ use crate::{
 #[path = "../../tests/it/services.rs"]
 mod services;
 
-use services::{config, services, signed, token};
+use services::{config, in_an_hour, services, signed, token};
 
 /// An instance before these services.
 fn alone(services: &MockServer) -> Host {
@@ -241,4 +241,58 @@ async fn a_token_is_refused_only_by_keys_that_were_fetched_after_it_came() {
         (too_soon, asked),
         (Err(Refusal::Unavailable), Err(Refusal::Expired))
     );
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_never_let_in_and_asked_about_once() {
+    let services = services().await;
+    Mock::given(path("/introspect"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "active": false })))
+        .expect(1)
+        .mount(&services)
+        .await;
+    let host = alone(&services);
+    let revoked = token(&services, "ada");
+
+    let tries = [bearer(&host, &revoked).await, bearer(&host, &revoked).await];
+
+    assert_eq!(tries, [Err(Refusal::Expired), Err(Refusal::Expired)]);
+}
+
+#[tokio::test]
+async fn only_access_tokens_are_taken_as_such() {
+    let services = services().await;
+    let host = alone(&services);
+    let claims = |more: Value| {
+        let mut claims = json!({
+            "iss": format!("{}/auth/realms/Renku", services.uri()),
+            "aud": "renku-ui",
+            "azp": "renku-ui",
+            "sub": "ada",
+            "exp": in_an_hour(),
+        });
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        signed(&claims)
+    };
+    let logout = json!({ "http://schemas.openid.net/event/backchannel-logout": {} });
+
+    for more in [
+        json!({ "typ": "ID" }),
+        json!({ "nonce": "n" }),
+        json!({ "typ": "Logout", "events": logout }),
+        json!({ "events": logout }),
+        json!({ "typ": "Refresh" }),
+    ] {
+        assert_eq!(
+            bearer(&host, &claims(more.clone())).await,
+            Err(Refusal::Expired),
+            "{more}"
+        );
+    }
+    for more in [json!({ "typ": "Bearer" }), json!({})] {
+        assert!(bearer(&host, &claims(more.clone())).await.is_ok(), "{more}");
+    }
 }

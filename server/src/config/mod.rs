@@ -96,6 +96,8 @@ pub struct Config {
     pub introspection_interval: Span,
     /// Login sessions kept at once; the oldest go first. A session takes about 5 kB, mostly its tokens.
     pub login_sessions: usize,
+    /// Login sessions that are made of an access token alone, kept at once until it expires; the oldest go first.
+    pub bearer_sessions: usize,
     /// How long a login session is kept without a sign of life: Keycloak's longest session is 10 h by default.
     pub login_session_life: Span,
     /// How long a person may take to sign in.
@@ -207,6 +209,7 @@ impl Default for Config {
             token_leeway: seconds(10),
             introspection_interval: seconds(60),
             login_sessions: 100_000,
+            bearer_sessions: 20_000,
             login_session_life: seconds(10 * 60 * 60),
             sign_in_life: seconds(10 * 60),
             message_bytes: 64 << 10,

@@ -90,6 +90,21 @@ const OTHERS: &[[&str; 3]] = &[
         "no_redirect_of_the_identity_provider_is_followed",
     ],
     [
+        "tokens of made-up keys, while Keycloak's keys cannot be had",
+        "one call for all, close 4503; tokens of known keys do not wait",
+        "tokens_of_known_keys_do_not_wait_while_unknown_ones_are_looked_for",
+    ],
+    [
+        "an ID token, a refresh token or a logout token instead of an access token",
+        "`auth_expired`, close 4001",
+        "only_access_tokens_are_taken_as_such",
+    ],
+    [
+        "a revoked access token, again and again",
+        "one introspection, `auth_expired`, close 4001 each time",
+        "a_revoked_token_is_never_let_in_and_asked_about_once",
+    ],
+    [
         "event id of GitLab's that no header can carry",
         "the topic goes on",
         "an_event_id_that_no_header_can_carry_silences_no_topic",
@@ -162,6 +177,7 @@ fn the_page_shows_each_row() {
         include_str!("abuse_frames.rs"),
         include_str!("abuse_upstream.rs"),
         include_str!("handshake.rs"),
+        include_str!("../../src/auth/tests.rs"),
         include_str!("../../src/upstream/adapter_tests.rs"),
         include_str!("../../../sim/tests/it/instances/slow.rs"),
     ];
