@@ -268,8 +268,7 @@ impl Auth {
                 Validity::Over
             }
             // The provider's absence is no expiry: while the token lasts it is used.
-            Err(ProviderError::Unavailable(reason)) => {
-                tracing::warn!(reason, "cannot refresh a token");
+            Err(ProviderError::Unavailable(_)) => {
                 if session.token(self.seams.clock.wall()).is_some() {
                     Validity::Valid
                 } else {
@@ -284,13 +283,9 @@ impl Auth {
             return Validity::Unknown;
         };
         match self.provider.is_active(&token).await {
-            Ok(true) => Validity::Valid,
             Ok(false) => Validity::Over,
-            // Nobody said that it is over.
-            Err(error) => {
-                tracing::debug!(%error, "cannot ask about a token");
-                Validity::Valid
-            }
+            // Without an answer nobody said that it is over.
+            Ok(true) | Err(_) => Validity::Valid,
         }
     }
 

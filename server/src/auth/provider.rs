@@ -1,6 +1,9 @@
 //! The identity provider, as the server's OpenID Connect client sees it: discovery, keys, tokens, introspection.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -107,6 +110,39 @@ impl Keys {
     }
 }
 
+/// Whether calls of one kind are answered, which is logged when it changes: there is one for each session and turn.
+#[derive(Debug)]
+struct Answers {
+    call: &'static str,
+    failing: AtomicBool,
+}
+
+impl Answers {
+    fn of(call: &'static str) -> Self {
+        Self {
+            call,
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    fn note<T>(&self, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        let call = self.call;
+        match &answer {
+            Err(ProviderError::Unavailable(reason)) => {
+                if !self.failing.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(call, reason, "the identity provider cannot be asked");
+                }
+            }
+            Ok(_) | Err(ProviderError::Refused(_)) => {
+                if self.failing.swap(false, Ordering::AcqRel) {
+                    tracing::info!(call, "the identity provider can be asked again");
+                }
+            }
+        }
+        answer
+    }
+}
+
 /// Whether claims are those of an access token. Keycloak says what a token is; where nothing is said, what only other
 /// kinds have tells (OpenID Connect Core §2, Back-Channel Logout §2.4).
 fn is_of_access(claims: &Value) -> bool {
@@ -129,6 +165,8 @@ pub(crate) struct Provider {
     keys: Mutex<Keys>,
     /// Held while keys are fetched.
     fetching: tokio::sync::Mutex<()>,
+    refreshes: Answers,
+    introspections: Answers,
 }
 
 impl Provider {
@@ -143,6 +181,8 @@ impl Provider {
             metadata: Mutex::default(),
             keys: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
+            refreshes: Answers::of("refresh"),
+            introspections: Answers::of("introspection"),
         }
     }
 
@@ -197,8 +237,8 @@ impl Provider {
 
     /// Exchanges a refresh token.
     pub(crate) async fn refresh(&self, token: &str) -> Result<Grant, ProviderError> {
-        self.grant(&[("grant_type", "refresh_token"), ("refresh_token", token)])
-            .await
+        let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        self.refreshes.note(self.grant(&form).await)
     }
 
     async fn grant(&self, form: &[(&str, &str)]) -> Result<Grant, ProviderError> {
@@ -222,6 +262,10 @@ impl Provider {
 
     /// Asks whether a token is active (RFC 7662). Without an endpoint for it every token is.
     pub(crate) async fn is_active(&self, token: &str) -> Result<bool, ProviderError> {
+        self.introspections.note(self.introspect(token).await)
+    }
+
+    async fn introspect(&self, token: &str) -> Result<bool, ProviderError> {
         let Some(endpoint) = self.metadata().await?.introspection_endpoint.clone() else {
             return Ok(true);
         };

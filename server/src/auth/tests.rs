@@ -1,7 +1,7 @@
 //! Login sessions before a provider that answers over HTTP, on the wall clock.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -295,4 +295,56 @@ async fn only_access_tokens_are_taken_as_such() {
     for more in [json!({ "typ": "Bearer" }), json!({})] {
         assert!(bearer(&host, &claims(more.clone())).await.is_ok(), "{more}");
     }
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self, word: &str) -> usize {
+        let text = self.0.lock().unwrap();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter(|line| line.contains(word))
+            .count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_absence_of_the_provider_is_logged_when_it_begins_and_when_it_is_over() {
+    let services = services().await;
+    Mock::given(path("/token"))
+        .respond_with(ResponseTemplate::new(503))
+        .up_to_n_times(3)
+        .with_priority(1)
+        .mount(&services)
+        .await;
+    refreshes(&services, 1).await;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _shown = tracing::subscriber::set_default(subscriber);
+    let host = alone(&services);
+    let (id, _) = begun(&host, 5).await;
+
+    for _ in 0..3 {
+        assert_eq!(host.auth.check(&id).await, Validity::Valid);
+    }
+    let warned = log.lines("WARN");
+    assert_eq!(host.auth.check(&id).await, Validity::Valid);
+
+    assert_eq!((warned, log.lines("WARN"), log.lines("again")), (1, 1, 1));
 }
