@@ -34,13 +34,20 @@ speed = 10
 
 /// What is about several tabs and browsers, streams and sign-outs; all of it would take half an hour. Lives of tokens are
 /// left out: the mocks' clock goes ten times as fast, the instances' does not.
-const SCENARIOS: [&str; 12] = [
+///
+/// `gitlab/reload-beside-another` too: what a tab missed is known to the instance where another tab holds the topic.
+const SCENARIOS: [&str; 17] = [
     "browsers/one-channel.tabs.yaml",
     "browsers/one-signs-out.tabs.yaml",
     "browsers/poller-signs-out.tabs.yaml",
     "browsers/second-signs-out.tabs.yaml",
     "browsers/stream-outlives-sign-out.tabs.yaml",
-    "gitlab",
+    "gitlab/access-lost.tabs.yaml",
+    "gitlab/cut-and-resumed.tabs.yaml",
+    "gitlab/doubled-and-cut.tabs.yaml",
+    "gitlab/forbidden.tabs.yaml",
+    "gitlab/tab-crashes.tabs.yaml",
+    "gitlab/two-tabs-same-topic.tabs.yaml",
     "graph/late-tab.tabs.yaml",
     "graph/progress.tabs.yaml",
     "isolation",

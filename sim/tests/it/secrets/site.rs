@@ -217,6 +217,7 @@ impl Site {
     pub(crate) async fn sign_in(&self, user: &str) -> String {
         let begun = self.ask(("GET", "/auth/login"), &[], "").await;
         let state = set_cookie(begun.headers());
+        self.keep("cookie", state.split_once('=').unwrap().1);
         let page = format!("{}&sign_in_as={user}", location(&begun));
         for (name, value) in url::Url::parse(&page).unwrap().query_pairs() {
             if ["state", "nonce"].contains(&name.as_ref()) {
@@ -324,8 +325,11 @@ pub(crate) fn location(answer: &Response<Bytes>) -> String {
     answer.headers()[header::LOCATION].to_str().unwrap().to_owned()
 }
 
-/// The first cookie that is set, as it is sent back.
+/// The cookie that is set, as it is sent back; others are removed beside it.
 fn set_cookie(headers: &HeaderMap) -> String {
-    let set = headers[header::SET_COOKIE].to_str().unwrap();
-    set.split(';').next().unwrap().to_owned()
+    let all = headers.get_all(header::SET_COOKIE).iter();
+    let mut set = all
+        .map(|field| field.to_str().unwrap())
+        .filter(|field| !field.contains("Max-Age=0"));
+    set.next().unwrap().split(';').next().unwrap().to_owned()
 }
