@@ -63,6 +63,7 @@ pub(super) async fn login(State(host): State<Arc<Host>>, headers: HeaderMap) -> 
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }
     };
+    let there = Redirect::to(&begun.url);
     // Browsers send the oldest first (RFC 6265 §5.4): those were given up, most likely.
     let mut under_way: Vec<_> = cookies(&headers)
         .map(|cookie| cookie.name().to_owned())
@@ -72,9 +73,10 @@ pub(super) async fn login(State(host): State<Arc<Host>>, headers: HeaderMap) -> 
     let mut set: Vec<_> = under_way.iter().map(|name| gone(&host, name)).collect();
     if let Some(name) = named_after(&host, &begun.state) {
         let life = host.config.sign_in_life.0.as_secs();
-        set.push(format!("{}; Max-Age={life}", cookie(&host, &name, &begun.sealed)));
+        let begun = format!("{}; Max-Age={life}", cookie(&host, &name, &begun.sealed));
+        set.insert(0, begun);
     }
-    (setting(set), Redirect::to(&begun.url)).into_response()
+    (setting(set), there).into_response()
 }
 
 pub(super) async fn callback(
@@ -108,7 +110,7 @@ pub(super) async fn callback(
     };
     match host.auth.finish_sign_in(flow, &callback.code).await {
         Ok(session) => {
-            set.push(cookie(&host, &host.config.session_cookie, &session));
+            set.insert(0, cookie(&host, &host.config.session_cookie, &session));
             (setting(set), there).into_response()
         }
         Err(error) => {
@@ -185,7 +187,7 @@ fn gone(host: &Host, name: &str) -> String {
     format!("{}; Max-Age=0", cookie(host, name, ""))
 }
 
-/// The headers that set these cookies.
+/// The headers that set these cookies: first those that are new, then those that are taken away.
 fn setting(cookies: Vec<String>) -> AppendHeaders<Vec<(header::HeaderName, String)>> {
     AppendHeaders(
         cookies

@@ -51,11 +51,11 @@ fn certificate(folder: &Path) -> Arc<TlsDial<TcpDial>> {
     Arc::new(TlsDial::new(TcpDial, trust))
 }
 
-/// The last cookie that an answer sets: its name and value, and its attributes in order, without its age.
+/// The first cookie that an answer sets: its name and value, and its attributes in order, without its age.
 fn cookie(answer: &Response<bytes::Bytes>) -> (String, Vec<String>) {
-    let set = answer.headers().get_all(header::SET_COOKIE);
-    let last = set.iter().next_back().expect("it sets a cookie");
-    let text = last.to_str().expect("a cookie is text");
+    let text = answer.headers()[header::SET_COOKIE]
+        .to_str()
+        .expect("a cookie is text");
     let mut parts = text.split("; ").map(str::to_owned);
     let pair = parts.next().expect("a cookie has a name");
     let mut attributes: Vec<_> = parts.filter(|part| !part.starts_with("Max-Age")).collect();
