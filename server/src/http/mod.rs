@@ -23,7 +23,7 @@ type Page = (&'static str, fn() -> MethodRouter<Arc<Host>>);
 const OWN: [Page; 10] = [
     ("/auth/login", || get(sign_in::login)),
     ("/auth/callback", || get(sign_in::callback)),
-    ("/auth/logout", || get(sign_in::logout)),
+    ("/auth/logout", || get(sign_in::logout).post(sign_in::logout)),
     ("/auth/backchannel-logout", || post(sign_in::backchannel_logout)),
     ("/", || get(operations::home)),
     ("/healthz", || get(operations::healthz)),

@@ -8,7 +8,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use cookie::{Cookie, SameSite};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 
 use super::handshake::credential;
@@ -121,7 +121,15 @@ pub(super) async fn callback(
     }
 }
 
-pub(super) async fn logout(State(host): State<Arc<Host>>, headers: HeaderMap) -> Response {
+/// Signs out who comes here because a person wanted to; to `HEAD`, which changes nothing, it says that it is there.
+pub(super) async fn logout(State(host): State<Arc<Host>>, method: Method, headers: HeaderMap) -> Response {
+    if method == Method::HEAD {
+        return StatusCode::OK.into_response();
+    }
+    if !is_wanted(&method, &headers) {
+        let text = "to sign out, open this page";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
     let ended = match credential(&host, &headers) {
         Credential::Cookie(value) => host.auth.sign_out(&value).await,
         Credential::Bearer(_) | Credential::None => None,
@@ -195,6 +203,26 @@ fn setting(cookies: Vec<String>) -> AppendHeaders<Vec<(header::HeaderName, Strin
             .map(|cookie| (header::SET_COOKIE, cookie))
             .collect(),
     )
+}
+
+/// Whether a person wanted this request, as far as a browser says so (Fetch Metadata Request Headers §2): no page of
+/// another site made it in the background, nothing on a page did with `GET`, and it was not made in advance.
+fn is_wanted(method: &Method, headers: &HeaderMap) -> bool {
+    let is = |name: &str, word: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.map(|value| value.split(';').any(|part| part.trim() == word))
+    };
+    if ["sec-purpose", "purpose"]
+        .map(|name| is(name, "prefetch"))
+        .contains(&Some(true))
+    {
+        return false;
+    }
+    let navigates = is("sec-fetch-mode", "navigate");
+    if is("sec-fetch-site", "cross-site") == Some(true) {
+        return navigates == Some(true) && is("sec-fetch-dest", "document") == Some(true);
+    }
+    method != Method::GET || navigates.unwrap_or(true)
 }
 
 /// The cookies of a request, in their order.

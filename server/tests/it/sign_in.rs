@@ -193,3 +193,120 @@ async fn sign_ins_that_were_given_up_do_not_pile_up_in_a_browser() {
     })
     .await;
 }
+
+/// A request to `/auth/logout`, and its status.
+type SignOut = (&'static str, &'static [&'static str], &'static str);
+
+/// What a browser sends that is no wish of its user's to leave.
+const NO_SIGN_OUT: &[SignOut] = &[
+    ("HEAD", &[], "200"),
+    ("GET", &["Sec-Purpose: prefetch"], "403"),
+    ("GET", &["Sec-Purpose: prefetch;prerender"], "403"),
+    ("GET", &["Purpose: prefetch"], "403"),
+    (
+        "GET",
+        &[
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Mode: no-cors",
+            "Sec-Fetch-Dest: image",
+        ],
+        "403",
+    ),
+    (
+        "GET",
+        &[
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: iframe",
+        ],
+        "403",
+    ),
+    ("GET", &["Sec-Fetch-Site: cross-site"], "403"),
+    (
+        "GET",
+        &[
+            "Sec-Fetch-Site: same-origin",
+            "Sec-Fetch-Mode: no-cors",
+            "Sec-Fetch-Dest: image",
+        ],
+        "403",
+    ),
+    (
+        "POST",
+        &[
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Mode: no-cors",
+            "Sec-Fetch-Dest: empty",
+        ],
+        "403",
+    ),
+    ("PUT", &[], "405"),
+];
+
+/// What is one.
+const SIGN_OUT: &[SignOut] = &[
+    ("GET", &[], "303"),
+    ("POST", &[], "303"),
+    (
+        "GET",
+        &[
+            "Sec-Fetch-Site: same-origin",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: document",
+        ],
+        "303",
+    ),
+    (
+        "GET",
+        &[
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: document",
+        ],
+        "303",
+    ),
+    (
+        "POST",
+        &[
+            "Sec-Fetch-Site: same-origin",
+            "Sec-Fetch-Mode: cors",
+            "Sec-Fetch-Dest: empty",
+        ],
+        "303",
+    ),
+];
+
+#[tokio::test]
+async fn only_who_goes_there_is_signed_out() {
+    let services = services().await;
+
+    with_server(config(&services), async |at| {
+        let mut browser = Browser::default();
+        let sign_out = async |browser: &mut Browser, (method, fields, status): &SignOut| {
+            let fields: Vec<_> = fields.iter().map(|field| format!("{field}\r\n")).collect();
+            let fields = fields.concat();
+            let request = format!("{method} /auth/logout");
+            let answer = browser.request(at, &request, &fields).await;
+            assert_eq!(answer.status(), *status, "{method} {fields}");
+        };
+
+        let callback = browser.begin(at, &services, "first").await;
+        browser.get(at, &callback).await;
+        for row in NO_SIGN_OUT {
+            sign_out(&mut browser, row).await;
+            assert!(browser.is_signed_in(), "{row:?}");
+        }
+        // The session itself stands as well: a page that comes again is led on by it.
+        assert_eq!(browser.get(at, &callback).await.status(), "303");
+
+        for (nth, row) in SIGN_OUT.iter().enumerate() {
+            let callback = browser.begin(at, &services, &format!("again-{nth}")).await;
+            browser.get(at, &callback).await;
+            assert!(browser.is_signed_in());
+            sign_out(&mut browser, row).await;
+            assert!(!browser.is_signed_in(), "{row:?}");
+            assert_eq!(browser.get(at, &callback).await.status(), "400");
+        }
+    })
+    .await;
+}
