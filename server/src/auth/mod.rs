@@ -8,7 +8,7 @@ pub(crate) mod sign_in;
 mod tests;
 mod vault;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use polytab_protocol::id::{LoginSessionId, UserId};
@@ -207,7 +207,14 @@ impl Auth {
     }
 
     fn is_refresh_due(&self, session: &LoginSession) -> bool {
-        session.expires_within(self.config.token_leeway.0, self.seams.clock.wall())
+        // What cannot be refreshed is used to its end.
+        let can_be = session.refresh_token().is_some();
+        let leeway = if can_be {
+            self.config.token_leeway.0
+        } else {
+            Duration::ZERO
+        };
+        session.expires_within(leeway, self.seams.clock.wall())
     }
 
     fn is_question_due(&self, asked: Option<Instant>) -> bool {

@@ -111,7 +111,7 @@ impl Auth {
             Ok(Found::Over) => Validity::Over,
             Ok(Found::Kept(stored)) => {
                 session.adopt(stored.tokens);
-                if session.expires_within(self.config.token_leeway.0, self.seams.clock.wall()) {
+                if self.is_refresh_due(session) {
                     self.refresh_unsure(session).await
                 } else {
                     Validity::Valid
