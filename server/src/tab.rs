@@ -331,10 +331,7 @@ impl Tab {
             code: close.code.into(),
             reason: close.reason.into(),
         };
-        if !matches!(
-            timeout_at(deadline, self.sink.send(Message::Close(Some(frame)))).await,
-            Ok(Ok(()))
-        ) {
+        if !matches!(timeout_at(deadline, self.tell(frame)).await, Ok(Ok(()))) {
             return;
         }
         let rest = async { while let Some(Ok(_)) = self.stream.next().await {} };
@@ -348,6 +345,20 @@ impl Tab {
             while let Ok(1..) = socket.get_mut().read(&mut waste).await {}
         };
         timeout_at(deadline, discard).await.ok();
+    }
+
+    /// Writes a close frame behind all that waits: a buffer that is full has no room for it. What the peer sends is taken
+    /// meanwhile, for it may read only when all of that is gone.
+    async fn tell(&mut self, frame: CloseFrame) -> Result<(), tungstenite::Error> {
+        let mut sends = true;
+        loop {
+            tokio::select! {
+                biased;
+                flushed = self.sink.flush() => break flushed?,
+                read = self.stream.next(), if sends => sends = matches!(read, Some(Ok(_))),
+            }
+        }
+        self.sink.send(Message::Close(Some(frame))).await
     }
 
     /// A tab that takes nothing, or answers nothing, cannot be told why: the connection is cut.
