@@ -96,6 +96,18 @@ fn told(effects: &[Effect], to: TabId) -> Vec<String> {
     sent.collect()
 }
 
+/// These tabs hold the topic, and GitLab has accepted it.
+fn subscribe(state: &mut ChannelState, tabs: &[TabId]) {
+    for tab in tabs {
+        command(
+            state,
+            *tab,
+            ("subscribe", json!({ "topic": topic().to_string() })),
+        );
+    }
+    apply(state, Event::Stream(topic(), StreamNews::Accepted));
+}
+
 fn happen(state: &mut ChannelState, id: &str) {
     let payload = RawValue::from_string("{}".into()).unwrap();
     let id = id.to_owned();
@@ -195,20 +207,8 @@ fn a_stream_that_moves_here_goes_on_from_the_last_event_that_any_instance_knows(
 fn a_stream_that_was_accepted_is_so_when_another_browsers_token_carries_it() {
     let mut state = with_a_tab(Rank::Leads(1), 1);
     apply(&mut state, Event::Joined(B, LoginSessionId("phone".into())));
-    for tab in [A, B] {
-        command(
-            &mut state,
-            tab,
-            ("subscribe", json!({ "topic": topic().to_string() })),
-        );
-    }
-    apply(&mut state, Event::Stream(topic(), StreamNews::Accepted));
-    let payload = RawValue::from_string("{}".into()).unwrap();
-    let id = "e-1".to_owned();
-    apply(
-        &mut state,
-        Event::Stream(topic(), StreamNews::Event { id, payload }),
-    );
+    subscribe(&mut state, &[A, B]);
+    happen(&mut state, "e-1");
 
     let effects = apply(&mut state, Event::Left(A));
 
@@ -240,14 +240,7 @@ fn a_tab_that_comes_back_is_told_of_a_change_that_nobody_was_there_to_hear() {
 fn a_tab_that_comes_back_to_a_topic_that_another_holds_is_told_the_events_it_missed() {
     let mut state = with_a_tab(Rank::Leads(1), 1);
     apply(&mut state, Event::Joined(B, session()));
-    for tab in [A, B] {
-        command(
-            &mut state,
-            tab,
-            ("subscribe", json!({ "topic": topic().to_string() })),
-        );
-    }
-    apply(&mut state, Event::Stream(topic(), StreamNews::Accepted));
+    subscribe(&mut state, &[A, B]);
     happen(&mut state, "e-1");
     apply(&mut state, Event::Left(A));
     happen(&mut state, "e-2");
