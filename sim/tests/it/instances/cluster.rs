@@ -15,20 +15,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::programs::{Server, polytab, program, start};
+use super::{
+    programs::{Server, polytab, program, start},
+    proxies::Proxy,
+};
 use crate::{ports::free, process::Process};
 
 /// What takes longer than this will not happen.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at a fact that is waited for.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// What stands before the instances. None of them keeps a user's tabs together.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Proxy {
-    Nginx,
-    Haproxy,
-}
 
 /// Where the services are that the instances ask.
 struct Services {
@@ -135,7 +131,7 @@ impl Cluster {
             instances: Vec::new(),
             ports,
             proxy_port,
-            proxy: start_proxy(folder.path(), proxy, proxy_port, ports),
+            proxy: proxy.start(folder.path(), proxy_port, ports),
             mocks: None,
             server: Server::OfTests,
             folder,
@@ -382,51 +378,6 @@ fn start_mocks(folder: &Path, public: &str) -> (Process, Value) {
         .expect("the mocks say when they are ready");
     let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
     (mocks, line)
-}
-
-/// The configuration that is shipped, with the test's ports, and without what keeps a user's tabs together.
-fn start_proxy(folder: &Path, proxy: Proxy, port: u16, instances: [u16; 3]) -> Process {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let (name, file, sticky, round_robin) = match proxy {
-        Proxy::Nginx => ("nginx", "nginx/nginx.conf", "    hash $who consistent;\n", ""),
-        Proxy::Haproxy => (
-            "haproxy",
-            "haproxy/haproxy.cfg",
-            "  balance hash var(txn.who)\n  hash-type consistent sdbm avalanche\n",
-            "  balance roundrobin\n",
-        ),
-    };
-    let shipped = fs::read_to_string(deploy.join(file)).expect("it is shipped");
-    assert!(shipped.contains(sticky), "{file} keeps a user's tabs together");
-    let mut content = shipped.replace(sticky, round_robin);
-    for (shipped, own) in [8080, 8081, 8082, 8083]
-        .into_iter()
-        .zip([&[port], &instances[..]].concat())
-    {
-        content = content.replace(&format!("127.0.0.1:{shipped}"), &format!("127.0.0.1:{own}"));
-    }
-    let path = folder.join(name);
-    fs::write(&path, content).expect("the folder can be written");
-    let mut command = program(name);
-    match proxy {
-        Proxy::Nginx => {
-            let own = format!(
-                "daemon off; error_log stderr; pid {};",
-                folder.join("nginx.pid").display()
-            );
-            command
-                .arg("-p")
-                .arg(folder)
-                .arg("-c")
-                .arg(path)
-                .arg("-g")
-                .arg(own);
-        }
-        Proxy::Haproxy => {
-            command.arg("-f").arg(path);
-        }
-    }
-    start(command.stdout(Stdio::null()), &folder.join("proxy.log"))
 }
 
 /// The body of an answer; nothing where nobody answers.

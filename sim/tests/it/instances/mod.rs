@@ -5,6 +5,7 @@
 
 mod cluster;
 mod programs;
+mod proxies;
 mod rollout;
 mod slow;
 mod soak;
@@ -17,9 +18,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::{
-    cluster::{Cluster, Proxy, wait_for},
+    cluster::{Cluster, wait_for},
     programs::is_possible,
+    proxies::{ENVOY, HAPROXY, NGINX, Proxy},
 };
+use crate::process::Process;
 
 /// How many come, and for how long.
 #[derive(Clone, Copy)]
@@ -59,7 +62,7 @@ impl Size {
         } = self;
         format!(
             "users: {users}\ntabs_per_user: {{{tabs}: 100%}}\n\
-             client: {{reconnect_after: 500ms}}\n\
+             client: {{reconnect_after: 500ms, reconnect_on: [1006, 1012, 4000]}}\n\
              phases:\n  - {{name: arrive, for: {}s}}\n  - {{name: steady, for: {}s}}\n\
              changes: every {}s\n\
              limits: {{turn: {turn}s, start_delay: {}, notification: {notification}s, settling: {}s, lag: 1h}}\n\
@@ -102,18 +105,8 @@ fn held(cluster: &Cluster, (code, said): (Option<i32>, String)) {
 
 /// Users whose tabs are at several instances are asked for once, and hear everything once.
 fn scattered(proxy: Proxy, size: Size) {
-    let cluster = Cluster::start(proxy, size.speed);
-    let thresholds = [
-        hears_all_of_it_once(),
-        vec![
-            "errors == 0",
-            "polls_per_user_and_turn <= 1.05",
-            "polls_per_user_and_turn >= 0.8",
-        ],
-    ];
-    let load = cluster.load(&size.profile(12, size.turn * 4, &thresholds.concat()));
+    let (cluster, load) = undisturbed(proxy, size);
 
-    cluster.wait_for_tabs(size.all());
     let channels = cluster.sum("polytab_channels");
     assert!(
         channels > size.users * 2,
@@ -127,9 +120,56 @@ fn scattered(proxy: Proxy, size: Size) {
     held(&cluster, cluster.end(load));
 }
 
+/// A proxy as it is shipped has all tabs of a user at one instance, and users at all instances.
+fn kept_together(proxy: Proxy, size: Size) {
+    let (cluster, load) = undisturbed(proxy.as_shipped(), size);
+
+    let channels: Vec<_> = (0..3)
+        .map(|nth| cluster.metric(nth, "polytab_channels", ""))
+        .collect();
+    assert_eq!(channels.iter().sum::<u64>(), size.users, "{channels:?}");
+    assert!(channels.iter().all(|users| *users > 0), "{channels:?}");
+
+    held(&cluster, cluster.end(load));
+}
+
+/// Instances that nothing happens to, with all tabs.
+fn undisturbed(proxy: Proxy, size: Size) -> (Cluster, Process) {
+    let cluster = Cluster::start(proxy, size.speed);
+    let thresholds = [
+        hears_all_of_it_once(),
+        vec![
+            "errors == 0",
+            "polls_per_user_and_turn <= 1.05",
+            "polls_per_user_and_turn >= 0.8",
+        ],
+    ];
+    let load = cluster.load(&size.profile(12, size.turn * 4, &thresholds.concat()));
+    cluster.wait_for_tabs(size.all());
+    (cluster, load)
+}
+
+/// An instance that ends in order: the proxy asks another where it refuses, so that no tab fails to come back.
+fn drained(proxy: Proxy, size: Size) {
+    let mut cluster = Cluster::start(proxy, size.speed);
+    let thresholds = [hears_all_of_it_once(), vec!["failed_opens == 0"]].concat();
+    let load = cluster.load(&size.profile(16, size.turn * 4, &thresholds));
+    cluster.wait_for_tabs(size.all());
+    assert!(cluster.metric(0, "polytab_tabs", "") > 0, "it has tabs");
+
+    cluster.signal(0, Signal::TERM);
+    cluster.wait_for_the_end_of(0);
+
+    cluster.wait_for_tabs(size.all());
+    wait_for("the others lead all", || {
+        cluster.sum("polytab_channels_led") == size.users
+    });
+    held(&cluster, cluster.end(load));
+}
+
 /// The end of an instance without a word: its users are led by others before 20 s are over, and nobody hears twice.
-fn killed(size: Size) {
-    let cluster = Cluster::start(Proxy::Haproxy, size.speed);
+fn killed(proxy: Proxy, size: Size) {
+    let cluster = Cluster::start(proxy, size.speed);
     // Whatever changes while nobody leads is told within four turns: a lease, a turn, and what a turn takes.
     let thresholds = [hears_all_of_it_once(), vec!["polls_per_user_and_turn <= 1.05"]].concat();
     let load = cluster.load(&size.profile(16, size.turn * 4, &thresholds));
@@ -149,7 +189,7 @@ fn killed(size: Size) {
 
 /// An instance that is stopped and goes on after others took over: what it learned meanwhile is void.
 fn stopped(size: Size) {
-    let cluster = Cluster::start(Proxy::Haproxy, size.speed);
+    let cluster = Cluster::start(HAPROXY, size.speed);
     let thresholds = hears_all_of_it_once();
     // Its own tabs hear of nothing while it is stopped, but of everything later.
     let load = cluster.load(&size.profile(24, size.turn * 12, &thresholds));
@@ -195,7 +235,7 @@ fn stopped(size: Size) {
 
 /// Redis is started anew and has lost everything, and is cut off later: each instance goes on alone, and back.
 fn without_redis(size: Size) {
-    let mut cluster = Cluster::start(Proxy::Nginx, size.speed);
+    let mut cluster = Cluster::start(NGINX, size.speed);
     let thresholds = [hears_all_of_it_once(), vec!["errors == 0"]].concat();
     let load = cluster.load(&size.profile(40, size.turn * 5, &thresholds));
     cluster.wait_for_tabs(size.all());
@@ -227,35 +267,79 @@ fn without_redis(size: Size) {
 
 #[test]
 fn nginx_may_scatter_a_users_tabs() {
-    if is_possible() {
-        scattered(Proxy::Nginx, SMALL);
+    if is_possible(NGINX) {
+        scattered(NGINX, SMALL);
     }
 }
 
 #[test]
 fn haproxy_may_scatter_a_users_tabs() {
-    if is_possible() {
-        scattered(Proxy::Haproxy, SMALL);
+    if is_possible(HAPROXY) {
+        scattered(HAPROXY, SMALL);
+    }
+}
+
+#[test]
+fn envoy_may_scatter_a_users_tabs() {
+    if is_possible(ENVOY) {
+        scattered(ENVOY, SMALL);
+    }
+}
+
+#[test]
+fn an_instance_may_end_in_order_behind_nginx() {
+    if is_possible(NGINX) {
+        drained(NGINX, SMALL);
+    }
+}
+
+#[test]
+fn an_instance_may_end_in_order_behind_haproxy() {
+    if is_possible(HAPROXY) {
+        drained(HAPROXY, SMALL);
+    }
+}
+
+#[test]
+fn an_instance_may_end_in_order_behind_envoy() {
+    if is_possible(ENVOY) {
+        drained(ENVOY, SMALL);
+    }
+}
+
+#[test]
+fn each_proxy_as_shipped_keeps_a_users_tabs_together() {
+    for proxy in [NGINX, HAPROXY, ENVOY] {
+        if is_possible(proxy) {
+            kept_together(proxy, SMALL);
+        }
     }
 }
 
 #[test]
 fn an_instance_may_be_killed() {
-    if is_possible() {
-        killed(SMALL);
+    if is_possible(HAPROXY) {
+        killed(HAPROXY, SMALL);
+    }
+}
+
+#[test]
+fn an_instance_may_be_killed_behind_envoy() {
+    if is_possible(ENVOY) {
+        killed(ENVOY, SMALL);
     }
 }
 
 #[test]
 fn an_instance_may_be_stopped_for_a_while() {
-    if is_possible() {
+    if is_possible(HAPROXY) {
         stopped(SMALL);
     }
 }
 
 #[test]
 fn redis_may_be_started_anew_and_cut_off() {
-    if is_possible() {
+    if is_possible(NGINX) {
         without_redis(SMALL);
     }
 }
@@ -263,19 +347,33 @@ fn redis_may_be_started_anew_and_cut_off() {
 #[test]
 #[ignore = "minutes long: the figures of docs/instances.md"]
 fn full_nginx_may_scatter_a_users_tabs() {
-    scattered(Proxy::Nginx, FULL);
+    scattered(NGINX, FULL);
 }
 
 #[test]
 #[ignore = "minutes long: the figures of docs/instances.md"]
 fn full_haproxy_may_scatter_a_users_tabs() {
-    scattered(Proxy::Haproxy, FULL);
+    scattered(HAPROXY, FULL);
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_envoy_may_scatter_a_users_tabs() {
+    scattered(ENVOY, FULL);
+}
+
+#[test]
+#[ignore = "minutes long: the figures of docs/instances.md"]
+fn full_each_proxy_as_shipped_keeps_a_users_tabs_together() {
+    for proxy in [NGINX, HAPROXY, ENVOY] {
+        kept_together(proxy, FULL);
+    }
 }
 
 #[test]
 #[ignore = "minutes long: the figures of docs/instances.md"]
 fn full_an_instance_may_be_killed() {
-    killed(FULL);
+    killed(HAPROXY, FULL);
 }
 
 #[test]

@@ -7,11 +7,12 @@ use std::{
     process::Command,
 };
 
+use super::proxies::Proxy;
 use crate::process::Process;
 
 /// Whether the programs are here; a pipeline says that they must be.
-pub(super) fn is_possible() -> bool {
-    let missing: Vec<_> = ["redis-server", "nginx", "haproxy", "ss"]
+pub(super) fn is_possible(proxy: Proxy) -> bool {
+    let missing: Vec<_> = ["redis-server", "ss", proxy.program]
         .into_iter()
         .filter(|name| find(name).is_none())
         .collect();
@@ -22,10 +23,11 @@ pub(super) fn is_possible() -> bool {
     missing.is_empty()
 }
 
-/// Debian has servers where the path of a user does not lead.
+/// Debian has servers where the path of a user does not lead; Envoy comes by pip (`deploy/envoy/requirements.txt`).
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let by_pip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/envoy/.venv/bin");
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), by_pip]);
     folders
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())

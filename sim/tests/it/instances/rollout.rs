@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    cluster::{Cluster, Proxy, wait_for},
+    cluster::{Cluster, wait_for},
     programs::Server,
+    proxies::NGINX,
 };
 
 const USERS: u64 = 2000;
@@ -34,11 +35,7 @@ fn opened(result: &Value, during: &Range<Duration>) -> Vec<u64> {
 #[ignore = "minutes long: the figures of docs/rollout.md"]
 #[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
 fn full_ten_thousand_tabs_go_in_order_and_come_back_at_once() {
-    let mut cluster = Cluster::start_first(
-        Proxy::Nginx,
-        Server::OfTests,
-        &[("introspection_interval", "10m")],
-    );
+    let mut cluster = Cluster::start_first(NGINX, Server::OfTests, &[("introspection_interval", "10m")]);
     let begun = Instant::now();
     let load = cluster.load(&format!(
         "users: {USERS}\ntabs_per_user: {{{TABS}: 100%}}\n\

@@ -14,8 +14,9 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    cluster::{Cluster, Proxy, wait_for},
+    cluster::{Cluster, wait_for},
     programs::{Server, is_possible},
+    proxies::NGINX,
 };
 
 const TOPIC: &str = "/project/42/push";
@@ -152,8 +153,8 @@ fn beside_one_that_takes_nothing(cluster: &Cluster, (users, tabs, seconds): (u64
 
 #[test]
 fn a_tab_that_takes_nothing_is_closed_and_the_others_never_notice() {
-    if is_possible() {
-        let cluster = Cluster::start_first(Proxy::Nginx, Server::OfTests, &[]);
+    if is_possible(NGINX) {
+        let cluster = Cluster::start_first(NGINX, Server::OfTests, &[]);
         beside_one_that_takes_nothing(&cluster, (4, 5, 20));
     }
 }
@@ -162,7 +163,7 @@ fn a_tab_that_takes_nothing_is_closed_and_the_others_never_notice() {
 #[ignore = "minutes long: the figures of docs/rollout.md"]
 #[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
 fn full_a_tab_that_takes_nothing_is_closed_and_a_thousand_never_notice() {
-    let cluster = Cluster::start_first(Proxy::Nginx, Server::OfTests, &[]);
+    let cluster = Cluster::start_first(NGINX, Server::OfTests, &[]);
     let (code, without) = cluster.end(cluster.load(&profile(200, 5, 60)));
     println!("without it:\n{without}");
     assert_eq!(code, Some(0));

@@ -6,10 +6,7 @@ use std::{thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{
-    cluster::{Cluster, Proxy},
-    programs::Server,
-};
+use super::{cluster::Cluster, programs::Server, proxies::NGINX};
 
 const PROFILE: &str = include_str!("../../../../scenarios/load/soak.load.yaml");
 /// Pages that hold a topic as well.
@@ -30,7 +27,7 @@ const CUT: usize = 7;
 #[ignore = "half an hour: the figures of docs/rollout.md"]
 #[expect(clippy::print_stdout, reason = "who runs it by hand wants the figures")]
 fn full_half_an_hour_of_churn_leaves_nothing_behind() {
-    let cluster = Cluster::start_first(Proxy::Nginx, Server::shipped(), &[]);
+    let cluster = Cluster::start_first(NGINX, Server::shipped(), &[]);
     let mut load = cluster.load(&format!("{PROFILE}{SUBSCRIBED}"));
     let (mut resident, mut cut) = (Vec::new(), 0);
 

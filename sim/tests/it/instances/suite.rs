@@ -14,8 +14,9 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    cluster::{Cluster, Proxy},
+    cluster::Cluster,
     programs::is_possible,
+    proxies::{HAPROXY, NGINX},
 };
 use crate::ports::free;
 
@@ -58,11 +59,11 @@ const SCENARIOS: [&str; 17] = [
 
 #[test]
 fn the_suite_holds_of_three_instances() {
-    if !is_possible() {
+    if !is_possible(HAPROXY) {
         return;
     }
     let mocks = free();
-    let cluster = Cluster::start_for(Proxy::Haproxy, (3, 10), mocks);
+    let cluster = Cluster::start_for(HAPROXY, (3, 10), mocks);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
 
     let passed = play(&cluster, mocks, SCENARIOS.map(|path| root.join(path).into()));
@@ -102,11 +103,11 @@ impl Drop for Over<'_> {
 
 #[test]
 fn a_leader_whose_lease_is_lost_time_and_again_loses_no_event() {
-    if !is_possible() {
+    if !is_possible(NGINX) {
         return;
     }
     let mocks = free();
-    let cluster = Cluster::start_for(Proxy::Nginx, (1, 10), mocks);
+    let cluster = Cluster::start_for(NGINX, (1, 10), mocks);
     let scenario = cluster.folder.path().join("events.tabs.yaml");
     fs::write(
         &scenario,
