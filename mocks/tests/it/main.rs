@@ -21,6 +21,7 @@ mod harness;
 mod interop;
 mod interop_gitlab;
 mod keycloak;
+mod keycloak_pages;
 mod keycloak_sessions;
 mod openidconnect;
 mod refusals;

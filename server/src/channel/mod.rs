@@ -2,12 +2,15 @@
 
 pub(crate) mod activation;
 pub(crate) mod actor;
+mod calls;
 pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod state;
 #[cfg(test)]
 mod state_tests;
+mod streams;
 pub(crate) mod topics;
+mod turns;
 
 #[cfg(test)]
 mod model_tests;

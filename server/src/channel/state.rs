@@ -1,4 +1,4 @@
-//! What a channel is and how it changes. Pure: no waiting, no clock, no chance.
+//! What a channel is and how it changes; `turns` and `streams` are parts of it. Pure: no waiting, no clock, no chance.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,14 +15,15 @@ use polytab_protocol::{
 
 use super::{
     activation::Activations,
-    event::{Age, Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity, Wanted},
+    event::{Age, Effect, Event, LoopKind, SessionsKind},
     history::History,
+    streams::Stream,
     topics::Topics,
+    turns::Turn,
 };
 use crate::{
     command,
-    coordinator::{Hold, Needs, Rank, Stamp, Standing},
-    iteration,
+    coordinator::{Needs, Rank, Stamp},
 };
 
 /// Bounds and facts that a channel is made with.
@@ -47,13 +48,13 @@ pub(crate) struct Terms {
 /// One tab of the channel.
 #[derive(Debug)]
 pub(crate) struct Tab {
-    session: LoginSessionId,
+    pub(super) session: LoginSessionId,
     /// The session notifications it asked for.
-    wants: BTreeSet<SessionsKind>,
+    pub(super) wants: BTreeSet<SessionsKind>,
     /// Those of them whose current state it is still to be told.
-    owed: BTreeSet<SessionsKind>,
+    pub(super) owed: BTreeSet<SessionsKind>,
     /// Whether it is still to be told the current activation.
-    owed_activation: bool,
+    pub(super) owed_activation: bool,
 }
 
 /// All the server holds for one user.
@@ -63,46 +64,23 @@ pub(crate) struct ChannelState {
     pub(crate) activations: Activations,
     /// Whether any tab asked for the server's version.
     pub(crate) version_asked: bool,
-    tabs: BTreeMap<TabId, Tab>,
-    readings: BTreeMap<SessionsKind, SessionsReading>,
-    topics: Topics,
+    pub(super) tabs: BTreeMap<TabId, Tab>,
+    pub(super) readings: BTreeMap<SessionsKind, SessionsReading>,
+    pub(super) topics: Topics,
     /// What is held upstream.
-    streams: BTreeMap<Topic, Stream>,
+    pub(super) streams: BTreeMap<Topic, Stream>,
     /// Topics of other instances that GitLab refused; asked for again at the next turn if they are still needed.
-    refused: BTreeSet<Topic>,
-    history: History,
-    under_way: BTreeMap<LoopKind, Turn>,
-    rank: Rank,
+    pub(super) refused: BTreeSet<Topic>,
+    pub(super) history: History,
+    pub(super) under_way: BTreeMap<LoopKind, Turn>,
+    pub(super) rank: Rank,
     /// What all other instances need together.
-    others: Needs,
+    pub(super) others: Needs,
     /// When what was learned last was shared: older readings are void.
-    read_at: Stamp,
+    pub(super) read_at: Stamp,
     /// Whether what is needed here may differ from what was told.
-    stirred: bool,
-    told: Needs,
-}
-
-/// An event stream that is held upstream.
-#[derive(Debug)]
-struct Stream {
-    /// Whose token it uses.
-    session: LoginSessionId,
-    accepted: bool,
-}
-
-/// What was read, and when it was shared.
-type Read<'a> = (&'a [Reading], Option<Stamp>);
-
-/// How far a turn is.
-#[derive(Debug)]
-enum Turn {
-    /// It waits for the checks of the login sessions, and to know what this instance is.
-    Begun {
-        valid: Option<BTreeSet<LoginSessionId>>,
-        stood: bool,
-    },
-    /// Its questions are asked.
-    Asking,
+    pub(super) stirred: bool,
+    pub(super) told: Needs,
 }
 
 impl ChannelState {
@@ -151,42 +129,6 @@ impl ChannelState {
         effects
     }
 
-    /// The topics that are held, for people to look at.
-    pub(crate) fn topics(&self) -> impl Iterator<Item = Topic> {
-        self.topics.iter()
-    }
-
-    /// What this instance is for the user.
-    pub(crate) fn rank(&self) -> Rank {
-        self.rank
-    }
-
-    /// What is to be told to the coordinator now, and whether whoever leads must act on it at once.
-    pub(crate) fn claim(&mut self) -> (Needs, bool) {
-        let needs = self.needs();
-        let before = std::mem::replace(&mut self.told, needs.clone());
-        let news = needs.are_news_after(&before);
-        (needs, news)
-    }
-
-    fn needs(&self) -> Needs {
-        Needs {
-            tabs: self.tabs.len(),
-            sessions: self
-                .tabs
-                .values()
-                .flat_map(|tab| tab.wants.iter().copied())
-                .collect(),
-            projects: self.activations.under_way(),
-            topics: self.topics.holds().collect(),
-            version: self.version_asked,
-        }
-    }
-
-    fn leads(&self) -> bool {
-        !matches!(self.rank, Rank::Follows)
-    }
-
     fn join(&mut self, id: TabId, session: LoginSessionId) -> Vec<Effect> {
         if self.tabs.len() + self.others.tabs >= self.terms.tabs {
             return vec![Effect::Close(id, CloseCode::TooManyTabs)];
@@ -213,64 +155,6 @@ impl ChannelState {
         Vec::new()
     }
 
-    /// Who leads holds a stream for each topic that is needed anywhere, with the token of a login session that has
-    /// tabs here.
-    fn tend_streams(&mut self) -> Vec<Effect> {
-        if self.streams.is_empty() && (!self.leads() || self.topics.len() + self.others.topics.len() == 0) {
-            return Vec::new();
-        }
-        let wanted = if self.leads() {
-            self.topics_wanted()
-        } else {
-            BTreeMap::new()
-        };
-        let vain = self.streams.keys().filter(|topic| !wanted.contains_key(*topic));
-        let vain: Vec<_> = vain.copied().collect();
-        let mut effects = Vec::new();
-        for topic in vain {
-            self.streams.remove(&topic);
-            effects.push(Effect::CloseStream(topic));
-        }
-        for (topic, hold) in wanted {
-            let has_tabs = |session: &LoginSessionId| self.tabs.values().any(|tab| tab.session == *session);
-            if self
-                .streams
-                .get(&topic)
-                .is_some_and(|stream| has_tabs(&stream.session))
-            {
-                continue;
-            }
-            let holder = self.topics.holder(topic).and_then(|tab| self.tabs.get(&tab));
-            let Some(tab) = holder.or_else(|| self.tabs.values().next()) else {
-                continue;
-            };
-            let session = tab.session.clone();
-            let stream = Stream {
-                session: session.clone(),
-                accepted: false,
-            };
-            self.streams.insert(topic, stream);
-            effects.push(Effect::OpenStream(Wanted {
-                topic,
-                session,
-                last_event: hold.last_event,
-                accepted: hold.accepted,
-            }));
-        }
-        effects
-    }
-
-    /// The topics that are needed anywhere, but for those of other instances that GitLab refused.
-    fn topics_wanted(&self) -> BTreeMap<Topic, Hold> {
-        let mut wanted: BTreeMap<Topic, Hold> = self.topics.holds().collect();
-        for (topic, hold) in &self.others.topics {
-            if self.topics.contains(*topic) || !self.refused.contains(topic) {
-                wanted.entry(*topic).or_default().add(hold.clone());
-            }
-        }
-        wanted
-    }
-
     fn receive(&mut self, tab: TabId, message: &ClientMessage, age: Age) -> Vec<Effect> {
         if !self.tabs.contains_key(&tab) {
             return Vec::new();
@@ -291,151 +175,7 @@ impl ChannelState {
         vec![Effect::Send(vec![tab], ServerMessage::error(code, text))]
     }
 
-    /// Whether a turn of this loop is under way.
-    pub(crate) fn is_under_way(&self, kind: LoopKind) -> bool {
-        self.under_way.contains_key(&kind)
-    }
-
-    fn begin_turn(&mut self, kind: LoopKind) -> Vec<Effect> {
-        if self.under_way.contains_key(&kind) {
-            // Whoever asks for longer than a lease lasts leads on.
-            return vec![Effect::Overrun(kind), Effect::Claim];
-        }
-        let turn = Turn::Begun {
-            valid: None,
-            stood: false,
-        };
-        self.under_way.insert(kind, turn);
-        self.refused.clear();
-        let sessions = self.tabs.values().map(|tab| tab.session.clone()).collect();
-        vec![Effect::Check(kind, sessions), Effect::Claim]
-    }
-
-    fn checked(
-        &mut self,
-        kind: LoopKind,
-        validity: &BTreeMap<LoginSessionId, Validity>,
-        age: Age,
-    ) -> Vec<Effect> {
-        let with = |wanted: Validity| {
-            validity
-                .iter()
-                .filter(move |(_, is)| **is == wanted)
-                .map(|(session, _)| session)
-        };
-        let mut effects: Vec<_> = with(Validity::Over)
-            .flat_map(|session| self.end_session(session))
-            .collect();
-        if let Some(Turn::Begun { valid, .. }) = self.under_way.get_mut(&kind) {
-            *valid = Some(with(Validity::Valid).cloned().collect());
-        }
-        effects.extend(self.proceed(kind, age));
-        effects
-    }
-
-    /// Takes in what this instance is now.
-    fn stand(&mut self, Standing { rank, at, others }: Standing, age: Age) -> Vec<Effect> {
-        match (self.rank, rank) {
-            (_, Rank::Alone) => {}
-            // What others shared meanwhile is older than what was read here.
-            (Rank::Alone, _) => self.read_at = at,
-            // The coordinator's clock may go back, and no reading is void for that.
-            _ => self.read_at = self.read_at.min(at),
-        }
-        self.rank = rank;
-        self.version_asked |= others.version;
-        self.others = others;
-        let waiting = self.others.topics.iter().filter(|(_, hold)| hold.waits);
-        let accepted = |topic: &Topic| self.streams.get(topic).is_some_and(|stream| stream.accepted);
-        let mut effects: Vec<_> = waiting
-            .map(|(topic, _)| *topic)
-            .filter(accepted)
-            .map(Effect::Announce)
-            .collect();
-        let kinds: Vec<_> = self.under_way.keys().copied().collect();
-        for kind in kinds {
-            if let Some(Turn::Begun { stood, .. }) = self.under_way.get_mut(&kind) {
-                *stood = true;
-            }
-            effects.extend(self.proceed(kind, age));
-        }
-        effects
-    }
-
-    /// Asks what a turn needs, once all is known that it waits for.
-    fn proceed(&mut self, kind: LoopKind, age: Age) -> Vec<Effect> {
-        let Some(Turn::Begun {
-            valid: Some(valid),
-            stood: true,
-        }) = self.under_way.get(&kind)
-        else {
-            return Vec::new();
-        };
-        let token = valid
-            .iter()
-            .find(|session| self.tabs.values().any(|tab| tab.session == **session))
-            .cloned();
-        let questions: Vec<_> = iteration::functions(kind)
-            .filter_map(|function| function.question(self))
-            .collect();
-        match token {
-            Some(session) if self.leads() && !questions.is_empty() => {
-                self.under_way.insert(kind, Turn::Asking);
-                vec![Effect::Ask(Ask {
-                    kind,
-                    session,
-                    questions,
-                    rank: self.rank,
-                })]
-            }
-            Some(_) | None => self.answered(kind, (&[], None), age),
-        }
-    }
-
-    /// Who leads looks at once at what another instance needs; the others need not know.
-    fn needs_changed(&self) -> Vec<Effect> {
-        if self.leads() {
-            vec![Effect::Claim]
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// Takes in what the leader read. An instance that is alone reads itself; what comes to it then was written before.
-    fn relayed(&mut self, kind: LoopKind, read: Read<'_>, age: Age) -> Vec<Effect> {
-        if self.rank == Rank::Alone {
-            return Vec::new();
-        }
-        self.learn(kind, read, age)
-    }
-
-    fn answered(&mut self, kind: LoopKind, read: Read<'_>, age: Age) -> Vec<Effect> {
-        self.under_way.remove(&kind);
-        let mut effects = self.learn(kind, read, age);
-        for function in iteration::functions(kind) {
-            effects.extend(function.tell(self, age));
-        }
-        effects
-    }
-
-    /// Takes in readings, but for those that are older than the last.
-    fn learn(&mut self, kind: LoopKind, (readings, at): Read<'_>, age: Age) -> Vec<Effect> {
-        if at.is_some_and(|at| at < self.read_at) {
-            return Vec::new();
-        }
-        self.read_at = at.unwrap_or(self.read_at);
-        self.stirred |= !readings.is_empty();
-        let mut effects = Vec::new();
-        for function in iteration::functions(kind) {
-            let learned = readings
-                .iter()
-                .flat_map(|reading| function.learn(self, reading, age));
-            effects.extend(learned);
-        }
-        effects
-    }
-
-    fn end_session(&mut self, session: &LoginSessionId) -> Vec<Effect> {
+    pub(super) fn end_session(&mut self, session: &LoginSessionId) -> Vec<Effect> {
         let ended = self.tabs.iter().filter(|(_, tab)| tab.session == *session);
         let ended: Vec<_> = ended.map(|(id, _)| *id).collect();
         if ended.is_empty() {
@@ -448,42 +188,6 @@ impl ChannelState {
             effects.extend(self.leave(id));
         }
         effects
-    }
-
-    fn stream_news(&mut self, topic: Topic, news: StreamNews, age: Age) -> Vec<Effect> {
-        let settled = !matches!(news, StreamNews::Event { .. });
-        let (tabs, message) = match news {
-            StreamNews::Accepted => {
-                if let Some(stream) = self.streams.get_mut(&topic) {
-                    stream.accepted = true;
-                }
-                let tabs = self.topics.accepted(topic);
-                (tabs, ServerMessage::ack_topic("subscribe", topic))
-            }
-            StreamNews::Refused(code) => {
-                if self.streams.remove(&topic).is_some() {
-                    self.refused.insert(topic);
-                }
-                let text = format!("`subscribe`: no events of `{topic}` for you");
-                (self.topics.refused(topic), ServerMessage::error(code, &text))
-            }
-            StreamNews::Event { id, payload } => {
-                let tabs = self.topics.event(topic, &id);
-                let bytes = payload.get().len();
-                let told_id = (!id.is_empty()).then(|| id.clone());
-                let message = ServerMessage::project_event(topic, payload, told_id);
-                if !tabs.is_empty() {
-                    self.topics.keep(topic, (&id, &message), (bytes, age));
-                }
-                (tabs, message)
-            }
-        };
-        self.stirred |= settled;
-        if tabs.is_empty() {
-            Vec::new()
-        } else {
-            vec![Effect::Send(tabs, message)]
-        }
     }
 
     /// A tab wants session notifications of this kind, and the current state.
@@ -583,47 +287,6 @@ impl ChannelState {
             return Vec::new();
         }
         vec![Effect::Send(tabs, message)]
-    }
-
-    /// A tab subscribes, and wants what came after an event. `None` if the user holds too many topics already.
-    pub(crate) fn subscribe(
-        &mut self,
-        tab: TabId,
-        (topic, last_event): (Topic, Option<String>),
-        age: Age,
-    ) -> Option<Vec<Effect>> {
-        use super::topics::Subscribed;
-
-        if !self.topics.contains(topic) && self.topics.len() >= self.terms.subscriptions {
-            return None;
-        }
-        self.stirred = true;
-        // Who leads asks GitLab for it anew, whatever it said to others.
-        self.refused.remove(&topic);
-        Some(match self.topics.subscribe(tab, topic, last_event.clone()) {
-            Subscribed::Waits => Vec::new(),
-            Subscribed::Shares => {
-                let missed = last_event.map(|id| self.topics.after(topic, &id, age));
-                let ack = match &missed {
-                    None => ServerMessage::ack_topic("subscribe", topic),
-                    Some(missed) => ServerMessage::ack_subscribe(topic, missed.is_some()),
-                };
-                let messages = std::iter::once(ack).chain(missed.flatten().into_iter().flatten());
-                messages.map(|message| Effect::Send(vec![tab], message)).collect()
-            }
-        })
-    }
-
-    /// A tab lets go of a topic. `None` if it did not hold it.
-    pub(crate) fn unsubscribe(&mut self, tab: TabId, topic: Topic) -> Option<Vec<Effect>> {
-        if !self.topics.unsubscribe(tab, topic) {
-            return None;
-        }
-        self.stirred = true;
-        Some(vec![Effect::Send(
-            vec![tab],
-            ServerMessage::ack_topic("unsubscribe", topic),
-        )])
     }
 
     /// What a tab missed that last saw notification `seq` of the life `epoch`; `None` if that is no longer known. The

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -16,7 +15,7 @@ fn folder() -> PathBuf {
 }
 
 /// `polytab` in an environment that says nothing.
-fn polytab() -> Command {
+pub(crate) fn polytab() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
     command
         .current_dir(folder())
@@ -26,18 +25,18 @@ fn polytab() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     polytab().args(arguments).output().unwrap()
 }
 
 /// Output without what differs from run to run.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let wall = Regex::new(r"of tabs in .*").unwrap();
     wall.replace_all(&text, "of tabs in <wall time>").into_owned()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
@@ -200,39 +199,6 @@ fn the_command_to_run_again_runs_what_failed_and_no_more() {
     );
 }
 
-/// A wish to stop is heard while a target that may still come is waited for.
-#[cfg(unix)]
-#[test]
-fn waiting_for_a_target_can_be_interrupted() {
-    let mut child = polytab()
-        .args([
-            "run",
-            "passes.tabs.yaml",
-            "--target",
-            "ws://127.0.0.1:1/",
-            "--mock-ports",
-            "0,0,0,0",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It has said what it is about to do, so it listens to signals.
-    let mut head = [0; 1];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut head).unwrap();
-
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-}
-
 #[test]
 fn an_empty_folder_runs_nothing_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -293,112 +259,6 @@ fn github_gets_annotations_and_a_summary() {
         text(&output.stdout)
     );
     insta::assert_snapshot!(text(&fs::read(summary).unwrap()));
-}
-
-#[test]
-fn an_unreachable_target_is_the_surroundings_fault() {
-    // Taken and given back: nobody listens there now.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("report.xml");
-
-    let target = format!("ws://127.0.0.1:{port}/ui-server/ws");
-    let report = format!("junit={}", path.display());
-    let output = run(&[
-        "run",
-        "passes.tabs.yaml",
-        "--target",
-        &target,
-        "--mock-ports",
-        "0,0,0,0",
-        "--report",
-        &report,
-    ]);
-
-    assert_eq!(code(&output), 6);
-    let says = text(&output.stderr);
-    assert!(
-        says.contains(&format!("cannot reach the target at `{target}`")),
-        "{says}"
-    );
-    assert!(fs::read_to_string(path).unwrap().contains(r#"tests="0""#));
-}
-
-#[test]
-fn a_taken_port_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-
-    let ports = format!("{port},0,0,0");
-    let target = [
-        "run",
-        "passes.tabs.yaml",
-        "--target",
-        "ws://127.0.0.1:1/",
-        "--mock-ports",
-        &ports,
-    ];
-    let own = port.to_string();
-    for arguments in [
-        &target[..],
-        &["mock", "--keycloak-port", &own],
-        &["serve", "--port", &own],
-    ] {
-        let output = run(arguments);
-
-        assert_eq!(code(&output), 6, "{arguments:?}");
-        assert!(text(&output.stderr).contains(&own), "{}", text(&output.stderr));
-    }
-}
-
-#[test]
-fn an_interrupted_run_reports_what_it_has() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("report.xml");
-    let report = format!("junit={}", path.display());
-    let mut child = polytab()
-        .args([
-            "run",
-            "passes.tabs.yaml",
-            "hours.tabs.yaml",
-            "--clock",
-            "real",
-            "-j",
-            "1",
-            "--report",
-            &report,
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The first scenario is over once its line is there; the second would last for days.
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("passed passes") {
-        line.clear();
-        assert_ne!(std::io::BufRead::read_line(&mut out, &mut line).unwrap(), 0);
-    }
-
-    let killed = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    let mut rest = String::new();
-    std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
-    let status = child.wait().unwrap();
-
-    assert!(killed.success());
-    assert_eq!(status.code(), Some(130));
-    assert!(rest.contains("interrupted hours"), "{rest}");
-    let xml = fs::read_to_string(path).unwrap();
-    assert!(
-        xml.contains(r#"name="passes""#) && xml.contains(r#"name="hours""#),
-        "{xml}"
-    );
 }
 
 #[test]

@@ -14,4 +14,5 @@ mod scenario_errors;
 mod secrets;
 mod stubs;
 mod suite;
+mod surroundings;
 mod url_target;

@@ -1,0 +1,175 @@
+//! The topics of a channel and the event streams that are held upstream for them.
+
+use std::collections::BTreeMap;
+
+use polytab_protocol::{
+    id::{LoginSessionId, TabId},
+    message::ServerMessage,
+    topic::Topic,
+};
+
+use super::{
+    event::{Age, Effect, StreamNews, Wanted},
+    state::ChannelState,
+    topics::Subscribed,
+};
+use crate::coordinator::Hold;
+
+/// An event stream that is held upstream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Whose token it uses.
+    session: LoginSessionId,
+    pub(super) accepted: bool,
+}
+
+impl ChannelState {
+    /// The topics that are held, for people to look at.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = Topic> {
+        self.topics.iter()
+    }
+
+    /// A tab subscribes, and wants what came after an event. `None` if the user holds too many topics already.
+    pub(crate) fn subscribe(
+        &mut self,
+        tab: TabId,
+        (topic, last_event): (Topic, Option<String>),
+        age: Age,
+    ) -> Option<Vec<Effect>> {
+        if !self.topics.contains(topic) && self.topics.len() >= self.terms.subscriptions {
+            return None;
+        }
+        self.stirred = true;
+        // Who leads asks GitLab for it anew, whatever it said to others.
+        self.refused.remove(&topic);
+        Some(match self.topics.subscribe(tab, topic, last_event.clone()) {
+            Subscribed::Waits => Vec::new(),
+            Subscribed::Shares => {
+                let missed = last_event.map(|id| self.topics.after(topic, &id, age));
+                let ack = match &missed {
+                    None => ServerMessage::ack_topic("subscribe", topic),
+                    Some(missed) => ServerMessage::ack_subscribe(topic, missed.is_some()),
+                };
+                let messages = std::iter::once(ack).chain(missed.flatten().into_iter().flatten());
+                messages.map(|message| Effect::Send(vec![tab], message)).collect()
+            }
+        })
+    }
+
+    /// A tab lets go of a topic. `None` if it did not hold it.
+    pub(crate) fn unsubscribe(&mut self, tab: TabId, topic: Topic) -> Option<Vec<Effect>> {
+        if !self.topics.unsubscribe(tab, topic) {
+            return None;
+        }
+        self.stirred = true;
+        Some(vec![Effect::Send(
+            vec![tab],
+            ServerMessage::ack_topic("unsubscribe", topic),
+        )])
+    }
+
+    /// Who leads holds a stream for each topic that is needed anywhere, with the token of a login session that has
+    /// tabs here.
+    pub(super) fn tend_streams(&mut self) -> Vec<Effect> {
+        if self.streams.is_empty() && (!self.leads() || self.topics.len() + self.others.topics.len() == 0) {
+            return Vec::new();
+        }
+        let wanted = if self.leads() {
+            self.topics_wanted()
+        } else {
+            BTreeMap::new()
+        };
+        let vain = self.streams.keys().filter(|topic| !wanted.contains_key(*topic));
+        let vain: Vec<_> = vain.copied().collect();
+        let mut effects = Vec::new();
+        for topic in vain {
+            self.streams.remove(&topic);
+            effects.push(Effect::CloseStream(topic));
+        }
+        for (topic, hold) in wanted {
+            let has_tabs = |session: &LoginSessionId| self.tabs.values().any(|tab| tab.session == *session);
+            if self
+                .streams
+                .get(&topic)
+                .is_some_and(|stream| has_tabs(&stream.session))
+            {
+                continue;
+            }
+            let holder = self.topics.holder(topic).and_then(|tab| self.tabs.get(&tab));
+            let Some(tab) = holder.or_else(|| self.tabs.values().next()) else {
+                continue;
+            };
+            let session = tab.session.clone();
+            let stream = Stream {
+                session: session.clone(),
+                accepted: false,
+            };
+            self.streams.insert(topic, stream);
+            effects.push(Effect::OpenStream(Wanted {
+                topic,
+                session,
+                last_event: hold.last_event,
+                accepted: hold.accepted,
+            }));
+        }
+        effects
+    }
+
+    /// The topics that are needed anywhere, but for those of other instances that GitLab refused.
+    fn topics_wanted(&self) -> BTreeMap<Topic, Hold> {
+        let mut wanted: BTreeMap<Topic, Hold> = self.topics.holds().collect();
+        for (topic, hold) in &self.others.topics {
+            if self.topics.contains(*topic) || !self.refused.contains(topic) {
+                wanted.entry(*topic).or_default().add(hold.clone());
+            }
+        }
+        wanted
+    }
+
+    /// Others that wait for a stream that is held here already are told so.
+    pub(super) fn announcements(&self) -> Vec<Effect> {
+        let waiting = self.others.topics.iter().filter(|(_, hold)| hold.waits);
+        let accepted = |topic: &Topic| self.streams.get(topic).is_some_and(|stream| stream.accepted);
+        waiting
+            .map(|(topic, _)| *topic)
+            .filter(accepted)
+            .map(Effect::Announce)
+            .collect()
+    }
+
+    pub(super) fn stream_news(&mut self, topic: Topic, news: StreamNews, age: Age) -> Vec<Effect> {
+        let settled = !matches!(news, StreamNews::Event { .. });
+        let (tabs, message) = match news {
+            StreamNews::Accepted => {
+                if let Some(stream) = self.streams.get_mut(&topic) {
+                    stream.accepted = true;
+                }
+                let tabs = self.topics.accepted(topic);
+                (tabs, ServerMessage::ack_topic("subscribe", topic))
+            }
+            StreamNews::Refused(code) => {
+                if self.streams.remove(&topic).is_some() {
+                    self.refused.insert(topic);
+                }
+                let text = format!("`subscribe`: no events of `{topic}` for you");
+                (self.topics.refused(topic), ServerMessage::error(code, &text))
+            }
+            StreamNews::Event { id, payload } => {
+                let tabs = self.topics.event(topic, &id);
+                let bytes = payload.get().len();
+                let told_id = (!id.is_empty()).then(|| id.clone());
+                let message = ServerMessage::project_event(topic, payload, told_id);
+                if !tabs.is_empty() {
+                    self.topics.keep(topic, (&id, &message), (bytes, age));
+                }
+                (tabs, message)
+            }
+        };
+        self.stirred |= settled;
+        if tabs.is_empty() {
+            Vec::new()
+        } else {
+            vec![Effect::Send(tabs, message)]
+        }
+    }
+}
