@@ -4,24 +4,21 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Duration,
 };
 
 use regex::Regex;
 use serde_json::Value;
 
+use crate::process;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cli")
 }
 
-/// `polytab` in an environment that says nothing.
+/// `polytab` where the scenarios of these tests are, as a pipeline runs it.
 pub(crate) fn polytab() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
-    command
-        .current_dir(folder())
-        .env_clear()
-        .env("COLUMNS", "100")
-        .env("CI", "true");
+    let mut command = process::polytab(&folder(), &[]);
+    command.env("CI", "true");
     command
 }
 
@@ -386,14 +383,8 @@ fn serve_says_where_everything_is_and_stops_when_asked() {
     std::io::BufRead::read_line(&mut out, &mut line).unwrap();
 
     let ready: Value = serde_json::from_str(&line).unwrap();
-    let server = ready["server"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("http://")
-        .unwrap()
-        .trim_end_matches('/')
-        .to_owned();
-    let health = health(&server);
+    let server = ready["server"].as_str().unwrap().trim_end_matches('/');
+    let health = process::get(&format!("{server}/healthz"));
     Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status()
@@ -401,18 +392,4 @@ fn serve_says_where_everything_is_and_stops_when_asked() {
 
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-fn health(address: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(
-        stream,
-        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }

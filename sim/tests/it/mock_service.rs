@@ -9,7 +9,9 @@ use http::Request;
 use http_body_util::Full;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
-use support::{PORTS, Service, ask, document, folder, get, polytab, post, stderr, text};
+use support::{PORTS, Service, ask, document, folder, get, post, stderr, text};
+
+use crate::process::polytab;
 use tempfile::TempDir;
 
 #[test]

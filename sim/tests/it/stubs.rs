@@ -3,13 +3,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use polytab::{
@@ -22,7 +20,7 @@ use polytab::{
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 const HEAD: &str =
     "format: 1\nname: x\nusers: { ada: {} }\ntabs: { A: { user: ada } }\nsteps: [{ open: A }]\n";
@@ -152,9 +150,7 @@ fn what_is_wrong_in_a_file_of_stubs_also_shows_where_it_is_named() {
 }
 
 fn polytab(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
-    command.env_clear().env("COLUMNS", "100").args(arguments);
-    command
+    process::polytab(".", arguments)
 }
 
 fn mock(files: &[&Path]) -> Command {
@@ -169,17 +165,7 @@ fn mock(files: &[&Path]) -> Command {
 }
 
 fn get(url: &Value, path: &str) -> String {
-    let address = url.as_str().unwrap().strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
+    process::get(&format!("{}{path}", url.as_str().unwrap()))
 }
 
 fn written(folder: &Path, name: &str, text: &str) -> PathBuf {

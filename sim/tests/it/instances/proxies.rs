@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Stdio};
 use super::programs::{program, start};
 use crate::process::Process;
 
-/// What stands before the instances. It hands out connections in turn, so that a user's tabs are at several instances.
+/// What stands before the instances. Unless it is as shipped, a user's tabs are at several of them.
 #[derive(Clone, Copy)]
 pub(super) struct Proxy {
     pub(super) program: &'static str,
@@ -13,8 +13,8 @@ pub(super) struct Proxy {
     file: &'static str,
     /// What of it keeps a user's tabs together.
     hash: &'static str,
-    /// What stands there instead.
-    in_turn: &'static str,
+    /// What stands there instead, so that connections are handed out in turn.
+    instead: &'static str,
     /// `FILE` is the configuration, `FOLDER` a folder of its own.
     arguments: &'static [&'static str],
 }
@@ -23,7 +23,7 @@ pub(super) const NGINX: Proxy = Proxy {
     program: "nginx",
     file: "nginx/nginx.conf",
     hash: "    hash $who consistent;\n",
-    in_turn: "",
+    instead: "",
     arguments: &[
         "-p",
         "FOLDER",
@@ -38,7 +38,7 @@ pub(super) const HAPROXY: Proxy = Proxy {
     program: "haproxy",
     file: "haproxy/haproxy.cfg",
     hash: "  balance hash var(txn.who)\n  hash-type consistent sdbm avalanche\n",
-    in_turn: "  balance roundrobin\n",
+    instead: "  balance roundrobin\n",
     arguments: &["-f", "FILE"],
 };
 
@@ -46,7 +46,7 @@ pub(super) const ENVOY: Proxy = Proxy {
     program: "envoy",
     file: "envoy/envoy.yaml",
     hash: "lb_policy: RING_HASH",
-    in_turn: "lb_policy: ROUND_ROBIN",
+    instead: "lb_policy: ROUND_ROBIN",
     // A restart of one takes over the sockets of another of the same number.
     arguments: &["-c", "FILE", "--disable-hot-restart"],
 };
@@ -55,7 +55,7 @@ impl Proxy {
     /// Keeps a user's tabs together.
     pub(super) fn as_shipped(self) -> Self {
         Self {
-            in_turn: self.hash,
+            instead: self.hash,
             ..self
         }
     }
@@ -72,7 +72,7 @@ impl Proxy {
             "{} keeps a user's tabs together",
             self.file
         );
-        content = content.replace(self.hash, self.in_turn);
+        content = content.replace(self.hash, self.instead);
         let [a, b, c] = instances;
         for (shipped, own) in [(8080, port), (8081, a), (8082, b), (8083, c)] {
             for (before, after) in [("127.0.0.1:", ""), ("address: 127.0.0.1, port_value: ", "}")] {

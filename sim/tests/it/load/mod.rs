@@ -13,21 +13,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::process::{Process, polytab};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/load")
-}
-
-/// `polytab` in this folder, in an environment that says nothing.
-fn polytab(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
-    command
-        .current_dir(folder)
-        .env_clear()
-        .env("COLUMNS", "100")
-        .args(arguments);
-    command
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {

@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -13,7 +12,8 @@ use jiff::SignedDuration;
 use polytab_seams::clock::Clock;
 use serde_json::{Value, json};
 
-use super::{Served, code, polytab, profile, run, text};
+use super::{Served, code, profile, run, text};
+use crate::process::{get, polytab};
 
 #[test]
 fn shards_merged_are_the_whole_and_a_lost_one_is_named() {
@@ -77,21 +77,6 @@ fn in_order(part: &Value, first: &Value) -> String {
     format!("{{\"format\":{format},{}", &part.to_string()[1..])
 }
 
-/// What a run serves at `--metrics`.
-fn scrape(url: &str) -> String {
-    let address = url.strip_prefix("http://").unwrap();
-    let (host, path) = address.split_once('/').unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
 /// A shard of a run, as a pod of an Indexed Job is one; it is there once a tab is open.
 fn shard(folder: &Path, served: &Served, index: u32, start_at: &str) -> Child {
     let arguments = [
@@ -130,7 +115,7 @@ fn await_tab(shard: &mut Child) {
         .unwrap();
     let url = line.strip_prefix("metrics: ").unwrap();
     for _ in 0..600 {
-        let text = scrape(url);
+        let text = get(url);
         let tabs = text
             .lines()
             .find(|line| line.starts_with("polytab_load_tabs{"))

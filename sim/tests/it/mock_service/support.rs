@@ -20,7 +20,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::process::{Process, polytab};
 
 /// Free ports for all of them.
 pub(crate) const PORTS: [&str; 10] = [
@@ -35,17 +35,6 @@ pub(crate) const PORTS: [&str; 10] = [
     "--gateway-port",
     "0",
 ];
-
-/// `polytab` in this folder, in an environment that says nothing.
-pub(crate) fn polytab(folder: &TempDir, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
-    command
-        .current_dir(folder)
-        .env_clear()
-        .env("COLUMNS", "100")
-        .args(arguments);
-    command
-}
 
 pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
