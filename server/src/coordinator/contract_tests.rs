@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write,
     net::TcpListener,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -69,6 +70,9 @@ impl RedisServer {
                     std::env::var_os("POLYTAB_TEST_NO_SKIP").is_none(),
                     "redis-server cannot be started: {error}"
                 );
+                // Past the harness, which would show it only for a test that fails.
+                let line = format!("SKIPPED what Redis promises: redis-server cannot be started: {error}\n");
+                std::io::stderr().write_all(line.as_bytes()).ok();
                 None
             }
         }

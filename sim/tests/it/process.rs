@@ -45,3 +45,14 @@ pub(crate) fn get(url: &str) -> String {
     stream.read_to_string(&mut text).unwrap();
     text
 }
+
+/// Says that a test cannot be made; a pipeline allows none.
+pub(crate) fn skip(test: &str, reason: &str) {
+    assert!(
+        std::env::var_os("POLYTAB_TEST_NO_SKIP").is_none(),
+        "may not be skipped: {reason}"
+    );
+    // Past the harness, which would show it only for a test that fails.
+    let line = format!("SKIPPED {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
