@@ -251,10 +251,12 @@ impl Actor {
             }
             Mail::Look(answer) => {
                 let topics: Vec<_> = self.state.topics().map(|topic| topic.to_string()).collect();
+                let asking: Vec<_> = self.state.asking().map(LoopKind::word).collect();
                 let due = |ticks: &Interval| ticks.period().as_millis();
                 let seen = json!({
                     "topics": topics,
                     "rank": self.state.rank().word(),
+                    "asking": asking,
                     "age_ms": u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX),
                     "short_loop_ms": u64::try_from(due(&self.short_loop)).unwrap_or(u64::MAX),
                     "long_loop_ms": u64::try_from(due(&self.long_loop)).unwrap_or(u64::MAX),

@@ -97,6 +97,15 @@ impl ChannelState {
         self.under_way.contains_key(&kind)
     }
 
+    /// The loops whose questions are asked and not all answered.
+    pub(crate) fn asking(&self) -> impl Iterator<Item = LoopKind> {
+        let asking = self
+            .under_way
+            .iter()
+            .filter(|(_, turn)| matches!(turn, Turn::Asking));
+        asking.map(|(kind, _)| *kind)
+    }
+
     pub(super) fn begin_turn(&mut self, kind: LoopKind) -> Vec<Effect> {
         if self.under_way.contains_key(&kind) {
             // Whoever asks for longer than a lease lasts leads on.

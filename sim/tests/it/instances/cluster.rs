@@ -70,9 +70,9 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// With our mocks, at so many times the usual pace.
-    pub(super) fn start(proxy: Proxy, speed: u32) -> Self {
-        let mut cluster = Self::with_mocks(proxy, speed);
+    /// With our mocks, at so many times the usual pace but for these settings.
+    pub(super) fn start(proxy: Proxy, speed: u32, settings: &[(&str, &str)]) -> Self {
+        let mut cluster = Self::with_mocks(proxy, speed, settings);
         for nth in 0..3 {
             cluster.start_another();
             wait_for("an instance is ready", || {
@@ -87,12 +87,8 @@ impl Cluster {
 
     /// With our mocks, at the usual pace, and with one instance to begin with.
     pub(super) fn start_first(proxy: Proxy, server: Server, settings: &[(&str, &str)]) -> Self {
-        let mut cluster = Self::with_mocks(proxy, 1);
+        let mut cluster = Self::with_mocks(proxy, 1, settings);
         cluster.server = server;
-        let own = settings
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        cluster.settings.extend(own);
         cluster.start_another();
         wait_for("the proxy passes on", || {
             get(cluster.proxy_port, "/readyz") == "ready\n"
@@ -111,12 +107,16 @@ impl Cluster {
         cluster
     }
 
-    fn with_mocks(proxy: Proxy, speed: u32) -> Self {
+    fn with_mocks(proxy: Proxy, speed: u32, settings: &[(&str, &str)]) -> Self {
         let mut cluster = Self::without_services(proxy);
         let (mocks, line) = start_mocks(cluster.folder.path(), &cluster.public());
         let control = line["control"].as_str().expect("the line names the control API");
         cluster.mocks = Some((mocks, control.to_owned()));
         cluster.settings = cluster.settings_for(&Services::told(&line), speed);
+        let own = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        cluster.settings.extend(own);
         cluster
     }
 
@@ -242,9 +242,28 @@ impl Cluster {
 
     /// The users who have tabs at an instance, hashed.
     pub(super) fn users(&self, nth: usize) -> Vec<String> {
-        let channels: Vec<Value> = serde_json::from_str(&self.get(nth, "/debug/channels")).expect("a list");
+        let channels = self.channels(nth);
         let users = channels.iter().filter_map(|channel| channel["user"].as_str());
         users.map(str::to_owned).collect()
+    }
+
+    /// Whether an instance leads some users, and waits for an answer for each of them.
+    pub(super) fn asks_for_all_it_leads(&self, nth: usize) -> bool {
+        let channels = self.channels(nth);
+        let asks_for = |channel: &Value| {
+            let asking = channel["asking"].as_array().expect("a list");
+            asking.iter().any(|loop_kind| loop_kind == "short")
+        };
+        let mut led = channels
+            .iter()
+            .map(|channel| &channel["channel"])
+            .filter(|channel| channel["rank"] == "leads")
+            .peekable();
+        led.peek().is_some() && led.all(asks_for)
+    }
+
+    fn channels(&self, nth: usize) -> Vec<Value> {
+        serde_json::from_str(&self.get(nth, "/debug/channels")).expect("a list")
     }
 
     /// Resident memory of an instance, in kB.

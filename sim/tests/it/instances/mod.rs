@@ -135,7 +135,7 @@ fn kept_together(proxy: Proxy, size: Size) {
 
 /// Instances that nothing happens to, with all tabs.
 fn undisturbed(proxy: Proxy, size: Size) -> (Cluster, Process) {
-    let cluster = Cluster::start(proxy, size.speed);
+    let cluster = Cluster::start(proxy, size.speed, &[]);
     let thresholds = [
         hears_all_of_it_once(),
         vec![
@@ -151,7 +151,7 @@ fn undisturbed(proxy: Proxy, size: Size) -> (Cluster, Process) {
 
 /// An instance that ends in order: the proxy asks another where it refuses, so that no tab fails to come back.
 fn drained(proxy: Proxy, size: Size) {
-    let mut cluster = Cluster::start(proxy, size.speed);
+    let mut cluster = Cluster::start(proxy, size.speed, &[]);
     let thresholds = [hears_all_of_it_once(), vec!["failed_opens == 0"]].concat();
     let load = cluster.load(&size.profile(16, size.turn * 4, &thresholds));
     cluster.wait_for_tabs(size.all());
@@ -169,7 +169,7 @@ fn drained(proxy: Proxy, size: Size) {
 
 /// The end of an instance without a word: its users are led by others before 20 s are over, and nobody hears twice.
 fn killed(proxy: Proxy, size: Size) {
-    let cluster = Cluster::start(proxy, size.speed);
+    let cluster = Cluster::start(proxy, size.speed, &[]);
     // Whatever changes while nobody leads is told within four turns: a lease, a turn, and what a turn takes.
     let thresholds = [hears_all_of_it_once(), vec!["polls_per_user_and_turn <= 1.05"]].concat();
     let load = cluster.load(&size.profile(16, size.turn * 4, &thresholds));
@@ -189,23 +189,17 @@ fn killed(proxy: Proxy, size: Size) {
 
 /// An instance that is stopped and goes on after others took over: what it learned meanwhile is void.
 fn stopped(size: Size) {
-    let cluster = Cluster::start(HAPROXY, size.speed);
+    // Nobody gives up a question while answers are held back.
+    let cluster = Cluster::start(HAPROXY, size.speed, &[("upstream_timeout", "10m")]);
     let thresholds = hears_all_of_it_once();
-    // Its own tabs hear of nothing while it is stopped, but of everything later.
-    let load = cluster.load(&size.profile(24, size.turn * 12, &thresholds));
+    // Nobody hears of anything while answers are held back, but of everything later.
+    let load = cluster.load(&size.profile(24, size.turn * 24, &thresholds));
     cluster.wait_for_tabs(size.all());
-    wait_for("it leads some", || {
-        cluster.metric(0, "polytab_channels_led", "") > 0
-    });
-    // So that it has questions under way whenever it is stopped.
-    let delay =
-        json!({"match": {"route": "backend.sessions"}, "do": {"delay": format!("{}ms", size.turn * 1500)}});
-    cluster.order("POST", "/faults", &delay);
-    let asked = cluster.metric(0, "polytab_turns_total", "begun");
-    let led = cluster.metric(0, "polytab_channels_led", "");
-    wait_for("it asks", || {
-        cluster.metric(0, "polytab_turns_total", "begun") > asked + led
-    });
+    // So that it has questions under way when it is stopped.
+    let sessions = json!({"route": "backend.sessions"});
+    cluster.order("POST", "/hold", &sessions);
+    wait_for("it asks for all it leads", || cluster.asks_for_all_it_leads(0));
+    let asked = cluster.metric(0, "polytab_channels_led", "");
 
     cluster.signal(0, Signal::STOP);
     let stopped = Instant::now();
@@ -222,10 +216,10 @@ fn stopped(size: Size) {
         stopped.elapsed() >= Duration::from_secs(size.turn * 6)
     });
     cluster.signal(0, Signal::CONT);
-    cluster.order("POST", "/heal", &json!({}));
+    cluster.order("POST", "/release", &sessions);
 
-    wait_for("what it had asked is refused", || {
-        cluster.metric(0, "polytab_stale_writes_total", "") > 0
+    wait_for("all it had asked is refused", || {
+        cluster.metric(0, "polytab_stale_writes_total", "") >= asked
     });
     wait_for("each user is led once", || {
         cluster.sum("polytab_channels_led") == size.users
@@ -235,7 +229,7 @@ fn stopped(size: Size) {
 
 /// Redis is started anew and has lost everything, and is cut off later: each instance goes on alone, and back.
 fn without_redis(size: Size) {
-    let mut cluster = Cluster::start(NGINX, size.speed);
+    let mut cluster = Cluster::start(NGINX, size.speed, &[]);
     let thresholds = [hears_all_of_it_once(), vec!["errors == 0"]].concat();
     let load = cluster.load(&size.profile(40, size.turn * 5, &thresholds));
     cluster.wait_for_tabs(size.all());
