@@ -49,7 +49,8 @@ pub struct Target {
     pub speed: u32,
     /// Its intervals in scenario time, for windows written as multiples of them.
     pub intervals: Intervals,
-    /// Real time added to the end of every window, for scheduling and the network; none on the virtual clock.
+    /// Real time added to the end of every window and to every skew, for scheduling and the network; none on the
+    /// virtual clock.
     pub slack: Duration,
 }
 
@@ -240,6 +241,11 @@ impl Target {
     /// How long a duration of a scenario really lasts.
     pub fn real(&self, scenario: Duration) -> Duration {
         scenario / self.speed
+    }
+
+    /// Its slack in scenario time, in milliseconds.
+    pub(crate) fn slack_ms(&self) -> u64 {
+        u64::try_from((self.slack * self.speed).as_millis()).unwrap_or(u64::MAX)
     }
 }
 

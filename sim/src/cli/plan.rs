@@ -63,7 +63,7 @@ pub(super) struct RunArguments {
     /// Run each scenario so often, each time with the next seed
     #[arg(long, value_name = "N", env = "POLYTAB_REPEAT")]
     repeat: Option<u32>,
-    /// Try a failed scenario again so often; one that passes then is flaky
+    /// Try a failed or broken scenario again so often; one that passes then is flaky
     #[arg(long, value_name = "N", env = "POLYTAB_RETRIES")]
     retries: Option<u32>,
     /// Begin no further scenario after one failed

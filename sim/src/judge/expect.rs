@@ -23,6 +23,8 @@ pub struct OpenExpect {
     others_from: u64,
     since: Option<u64>,
     skew_ms: Option<u64>,
+    /// What the machine may add to it.
+    slack_ms: u64,
     opened_ms: u64,
     line: usize,
 }
@@ -109,9 +111,15 @@ impl OpenExpect {
             skew_ms: expect
                 .skew
                 .map(|skew| u64::try_from(skew.0.as_millis()).unwrap_or(u64::MAX)),
+            slack_ms: 0,
             opened_ms: now_ms,
             line,
         }
+    }
+
+    /// The same, where the machine may add this much scenario time to the skew.
+    pub(crate) fn with_slack(self, slack_ms: u64) -> Self {
+        Self { slack_ms, ..self }
     }
 
     /// Judges what is there; with [`Until::End`] the answer is never [`Standing::Open`]. When met, cursors move on and
@@ -185,11 +193,15 @@ impl OpenExpect {
                     .filter_map(move |(tab, times)| Some((*times.get(nth)?, *tab)))
             };
             let ((first, early), (last, late)) = (times().min()?, times().max()?);
-            (last - first > limit).then(|| Failure {
+            (last - first > limit.saturating_add(self.slack_ms)).then(|| Failure {
                 message: format!(
-                    "message {} reached tab {late} {} ms after tab {early}; at most {limit} ms were allowed",
+                    "message {} reached tab {late} {} ms after tab {early}; at most {limit} ms{} were allowed",
                     nth + 1,
-                    last - first
+                    last - first,
+                    match self.slack_ms {
+                        0 => String::new(),
+                        slack => format!(" and {slack} ms of slack"),
+                    }
                 ),
                 tab: Some(late.to_owned()),
                 line: Some(open.line),

@@ -182,8 +182,11 @@ impl<W: Write> Human<W> {
         let (word, id) = (report.verdict.word(), &report.id);
         write!(self.out, "{style}{word:>11}{style:#} {id}")?;
         match (&report.reason, report.verdict) {
-            (Some(reason), _) => writeln!(self.out, ": {reason}"),
+            (Some(reason), Verdict::Flaky) => {
+                writeln!(self.out, " (passed at try {}): {reason}", report.tries)
+            }
             (None, Verdict::Flaky) => writeln!(self.out, " (passed at try {})", report.tries),
+            (Some(reason), _) => writeln!(self.out, ": {reason}"),
             (None, _) => writeln!(self.out, " ({})", span(report.scenario_ms)),
         }?;
         if report.verdict == Verdict::Failed {

@@ -158,7 +158,8 @@ async fn expect(stage: &Stage, step: &Expect, place: &Place) -> Flow {
     let now_ms = site.recorder.now_ms();
     let open = site
         .recorder
-        .judge(|record| OpenExpect::open(step, record, (place.line, |at| source.line_column(at).0), now_ms));
+        .judge(|record| OpenExpect::open(step, record, (place.line, |at| source.line_column(at).0), now_ms))
+        .with_slack(site.target.slack_ms());
     let window = window_or(stage, step.within, USUAL_WINDOW);
     stage
         .decide(place, window, |record, until, now_ms| {

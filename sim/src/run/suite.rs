@@ -18,7 +18,7 @@ use url::Url;
 
 use super::{error::RunError, scenario};
 use crate::{
-    events::{Report, Verdict},
+    events::{Report, Trouble, Verdict},
     scenario::model::Scenario,
     snapshot::store::SnapshotMode,
     target::{ClockKind, Target},
@@ -42,7 +42,7 @@ pub struct SuiteOptions {
     pub jobs: NonZeroUsize,
     /// How often each scenario is run, each time with the next seed.
     pub repeat: u32,
-    /// How often a failed scenario is tried again.
+    /// How often a scenario is tried again that failed, or that its surroundings kept from going on.
     pub retries: u32,
     /// Begin no scenario after one failed.
     pub fail_fast: bool,
@@ -138,18 +138,28 @@ fn tried(
 ) -> Report {
     let mut report = scenario::run(scenario, plan, options.snapshots, stop);
     for tries in 2..=options.retries + 1 {
-        if report.verdict != Verdict::Failed {
+        if !may_pass_yet(&report) {
             break;
         }
-        let first = std::mem::take(&mut report.failures);
+        let first = report;
         report = scenario::run(scenario, plan, options.snapshots, stop);
         report.tries = tries;
         if report.verdict == Verdict::Passed {
             report.verdict = Verdict::Flaky;
-            report.failures = first;
+            report.failures = first.failures;
+            report.reason = first.reason;
         }
     }
     report
+}
+
+/// A sign-in that a busy machine let run out of time says as little of the next try as a rule that was broken.
+fn may_pass_yet(report: &Report) -> bool {
+    match report.verdict {
+        Verdict::Failed => true,
+        Verdict::Broken => report.trouble == Some(Trouble::Surroundings),
+        Verdict::Passed | Verdict::Flaky | Verdict::Skipped | Verdict::Interrupted => false,
+    }
 }
 
 /// What stands beside a server that is not ours: mocks on fixed ports, on a runtime of their own. Beside our own it is

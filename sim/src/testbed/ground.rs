@@ -1,7 +1,15 @@
 //! Where a run takes place: mocks, network, clock and the server under test, on the virtual clock, over TCP, or beside
 //! a server that is not ours.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use polytab_mocks::{Mocks, config::MocksConfig};
@@ -119,14 +127,21 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// How many of them are tried.
 const PORT_TRIES: usize = 100;
 
+/// The next port to try: in turn, so that no two scenarios that start at once are given the same, from one by chance,
+/// for the sake of other processes.
+fn next_port() -> u16 {
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(Random::system().below("port", u64::from(u16::MAX))));
+    let nth = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len() as u64;
+    PORTS.start + u16::try_from(nth).unwrap_or(0)
+}
+
 /// A port of the loopback that was free a moment ago: the server's address must be known before it starts, and stay
 /// the same over its restarts.
 async fn free_port() -> Result<u16, RunError> {
-    let random = Random::system();
     let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..PORT_TRIES {
-        let nth = random.below("port", u64::from(PORTS.end - PORTS.start));
-        let port = PORTS.start + u16::try_from(nth).unwrap_or(0);
+        let port = next_port();
         match TcpListener::bind(("127.0.0.1", port)).await {
             Ok(_) => return Ok(port),
             Err(error) => taken = error,

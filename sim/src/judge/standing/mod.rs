@@ -88,7 +88,7 @@ impl<'a> Run<'a> {
             events,
             tabs,
             short_loop_ms: ms(target.intervals.short_loop),
-            moment_ms: MOMENT_MS + ms(target.slack * target.speed) * 2,
+            moment_ms: MOMENT_MS + target.slack_ms() * 2,
             end_ms,
         }
     }
