@@ -1,6 +1,6 @@
 //! What every part of one server process shares.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use polytab_seams::{
     Seams,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Connections kept idle per upstream host.
 const IDLE_PER_HOST: usize = 64;
+/// Redis answers within a millisecond; a turn does not wait longer than this for one that does not.
+const REDIS_ANSWER: Duration = Duration::from_secs(1);
 
 /// One server process.
 #[derive(Debug)]
@@ -96,6 +98,7 @@ fn coordinator(config: &Config, instance: &str) -> Arc<dyn Coordinator> {
     let spans = Spans {
         lease: config.lease.0,
         window: config.resume_window.0,
+        answer: REDIS_ANSWER,
         letters: config.letters,
     };
     match &config.redis_url {

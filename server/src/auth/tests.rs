@@ -32,7 +32,7 @@ use services::{config, in_an_hour, services, signed, token};
 /// An instance before these services.
 fn alone(services: &MockServer) -> Host {
     let config = Config {
-        upstream_timeout: Span(Duration::from_secs(2)),
+        upstream_timeout: Span(Duration::from_secs(30)),
         ..config(services)
     };
     Host::new(config, Seams::system())
@@ -43,6 +43,7 @@ fn two(services: &MockServer) -> [Host; 2] {
     let spans = Spans {
         lease: Duration::from_secs(12),
         window: Duration::from_mins(2),
+        answer: Duration::from_secs(1),
         letters: 9,
     };
     let first = Memory::new("a", spans);
@@ -202,7 +203,7 @@ async fn tokens_of_known_keys_do_not_wait_while_unknown_ones_are_looked_for() {
     Mock::given(path("/certs"))
         .respond_with(move |_: &Request| {
             tell.notify_one();
-            ResponseTemplate::new(200).set_delay(Duration::from_mins(1))
+            ResponseTemplate::new(503).set_delay(Duration::from_secs(5))
         })
         .expect(1)
         .mount(&services)

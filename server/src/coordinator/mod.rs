@@ -222,6 +222,8 @@ pub(crate) struct Spans {
     pub(crate) lease: Duration,
     /// How long the needs of an instance that says nothing are kept, and letters to it.
     pub(crate) window: Duration,
+    /// How long an answer is waited for.
+    pub(crate) answer: Duration,
     /// Letters kept for one instance.
     pub(crate) letters: usize,
 }

@@ -22,8 +22,6 @@ use tokio::{sync::Mutex, time::timeout};
 use super::{Coordinator, Fate, Letter, Life, Lost, Needs, Rank, Record, Sealed, Spans, Stamp, Standing};
 use crate::{config::RedisUrl, hub::digest};
 
-/// Redis answers within a millisecond; a turn does not wait longer than this for one that does not.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long one read waits for letters.
 const BLOCK: Duration = Duration::from_secs(2);
 /// Letters per read.
@@ -56,10 +54,10 @@ struct Wire {
 
 impl Wire {
     /// Connects when it is first used, and again whenever it breaks.
-    fn new(client: &Client, number: u64) -> Self {
+    fn new(client: &Client, number: u64, answer: Duration) -> Self {
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
+            .set_connection_timeout(Some(answer))
+            .set_response_timeout(Some(answer))
             .set_number_of_retries(1);
         let commands = ConnectionManager::new_lazy_with_config(client.clone(), config)
             .expect("only a manager that resubscribes can be refused");
@@ -97,7 +95,7 @@ impl Redis {
             instance: instance.to_owned(),
             prefix: prefix.to_owned(),
             spans,
-            wire: std::sync::Mutex::new(Wire::new(&client, 0)),
+            wire: std::sync::Mutex::new(Wire::new(&client, 0, spans.answer)),
             client,
             inbox: Mutex::default(),
         }
@@ -109,13 +107,13 @@ impl Redis {
         number: u64,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Lost> {
-        match timeout(PATIENCE, answer).await {
+        match timeout(self.spans.answer, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if !error.is_timeout() => Err(error.into()),
             Ok(Err(_)) | Err(_) => {
                 let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
                 if wire.number == number {
-                    *wire = Wire::new(&self.client, number + 1);
+                    *wire = Wire::new(&self.client, number + 1, self.spans.answer);
                 }
                 Err(Lost("no answer".to_owned()))
             }
@@ -239,8 +237,8 @@ impl Redis {
 
     async fn connect(&self) -> Result<MultiplexedConnection, Lost> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(BLOCK + PATIENCE));
+            .set_connection_timeout(Some(self.spans.answer))
+            .set_response_timeout(Some(BLOCK + self.spans.answer));
         Ok(self
             .client
             .get_multiplexed_async_connection_with_config(&config)

@@ -22,6 +22,11 @@ const TOKEN: &str = "an-access-token";
 
 /// A host whose services are all one wiremock server.
 async fn host(server: &MockServer) -> Arc<Host> {
+    patient_host(server, "1m").await
+}
+
+/// One that waits so long for an answer.
+async fn patient_host(server: &MockServer, patience: &str) -> Arc<Host> {
     let values = [
         (
             "oidc_issuer",
@@ -29,7 +34,7 @@ async fn host(server: &MockServer) -> Arc<Host> {
         ),
         ("backend_url", json!(format!("{}/api", server.uri()))),
         ("gitlab_url", json!(server.uri())),
-        ("upstream_timeout", json!("200ms")),
+        ("upstream_timeout", json!(patience)),
         ("stream_retry", json!("10ms")),
         ("upstream_body_bytes", json!(1000)),
     ];
@@ -108,12 +113,6 @@ async fn an_answer_that_cannot_be_used_is_none_and_counted_as_what_it_is() {
             ResponseTemplate::new(302).insert_header("location", "/api/data/elsewhere"),
             "unusable",
         ),
-        (
-            ResponseTemplate::new(200)
-                .set_body_string("[]")
-                .set_delay(Duration::from_millis(900)),
-            "failed",
-        ),
     ] {
         let server = MockServer::start().await;
         let host = host(&server).await;
@@ -127,6 +126,21 @@ async fn an_answer_that_cannot_be_used_is_none_and_counted_as_what_it_is() {
 
         assert_eq!(counted(&host, "sessions_v2", result), 1, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_none_and_counted_as_failed() {
+    let server = MockServer::start().await;
+    let host = patient_host(&server, "200ms").await;
+    Mock::given(path("/api/data/sessions"))
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_mins(1)))
+        .expect(1)
+        .mount(&server)
+        .await;
+
+    assert!(sessions(&host).await.is_none());
+
+    assert_eq!(counted(&host, "sessions_v2", "failed"), 1);
 }
 
 #[tokio::test]

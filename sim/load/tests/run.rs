@@ -208,7 +208,7 @@ async fn numbered_notifications_that_go_astray_are_counted_exactly() {
         }
     });
 
-    let result = made(plan(address, USERS, 4, page)).await;
+    let result = made(plan(address, USERS, 10, page)).await;
 
     let [dropped, doubled, astray] = [0, 1, 2].map(|index| wrong[index].load(Ordering::Relaxed));
     assert!(
@@ -285,7 +285,7 @@ async fn shards_together_are_the_whole() {
     let plan = |shard| Plan {
         shard,
         tabs_per_user: vec![(1, 1.0), (3, 1.0)],
-        ..plan(address, 20, 2, page.clone())
+        ..plan(address, 20, 4, page.clone())
     };
     let seen = [Count::Users, Count::Opens, Count::Opened];
 

@@ -65,7 +65,9 @@ pub(super) struct Cluster {
     instances: Vec<Process>,
     ports: [u16; 3],
     proxy_port: u16,
-    proxy: Process,
+    proxy: Proxy,
+    /// Once it was started.
+    proxying: Option<Process>,
     mocks: Option<(Process, String)>,
 }
 
@@ -79,6 +81,7 @@ impl Cluster {
                 cluster.get(nth, "/readyz") == "ready\n"
             });
         }
+        cluster.start_proxy();
         wait_for("the proxy passes on", || {
             get(cluster.proxy_port, "/readyz") == "ready\n"
         });
@@ -90,6 +93,7 @@ impl Cluster {
         let mut cluster = Self::with_mocks(proxy, 1, settings);
         cluster.server = server;
         cluster.start_another();
+        cluster.start_proxy();
         wait_for("the proxy passes on", || {
             get(cluster.proxy_port, "/readyz") == "ready\n"
         });
@@ -104,6 +108,7 @@ impl Cluster {
             cluster.start_another();
             wait_for("an instance is there", || cluster.get(nth, "/healthz") == "ok\n");
         }
+        cluster.start_proxy();
         cluster
     }
 
@@ -131,7 +136,8 @@ impl Cluster {
             instances: Vec::new(),
             ports,
             proxy_port,
-            proxy: proxy.start(folder.path(), proxy_port, ports),
+            proxy,
+            proxying: None,
             mocks: None,
             server: Server::OfTests,
             folder,
@@ -157,6 +163,12 @@ impl Cluster {
         ];
         let others = others.map(|(key, value)| (key.to_owned(), value));
         times.chain(others).collect()
+    }
+
+    /// Starts the proxy, after the instances: those that it finds away are passed over for a while.
+    fn start_proxy(&mut self) {
+        let proxy = self.proxy.start(self.folder.path(), self.proxy_port, self.ports);
+        self.proxying = Some(proxy);
     }
 
     /// Starts the next instance.
@@ -419,8 +431,10 @@ impl Drop for Cluster {
     #[expect(clippy::print_stderr, reason = "the logs go with the test")]
     fn drop(&mut self) {
         // nginx's workers outlive one that is killed.
-        send(&self.proxy, Signal::TERM);
-        self.proxy.0.wait().ok();
+        if let Some(proxy) = &mut self.proxying {
+            send(proxy, Signal::TERM);
+            proxy.0.wait().ok();
+        }
         // What failed is told by the logs.
         if std::thread::panicking() {
             for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {

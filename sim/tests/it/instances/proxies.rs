@@ -42,6 +42,14 @@ pub(super) const HAPROXY: Proxy = Proxy {
     arguments: &["-f", "FILE"],
 };
 
+/// One that takes instances for ready that are still to find their identity provider.
+pub(super) const HAPROXY_UNCHECKED: Proxy = Proxy {
+    hash: "  balance hash var(txn.who)\n  hash-type consistent sdbm avalanche\n  option httpchk\n  \
+           http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host localhost\n  \
+           default-server check inter 1s fall 2 rise 1\n",
+    ..HAPROXY
+};
+
 pub(super) const ENVOY: Proxy = Proxy {
     program: "envoy",
     file: "envoy/envoy.yaml",

@@ -5,7 +5,6 @@ mod shards;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -202,19 +201,11 @@ fn every_wrong_command_says_what_to_do() {
 
 #[test]
 fn a_target_that_is_not_there_is_the_surroundings_fault() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
     let folder = profile("users: 2\nphases: [{name: one, for: 1s}]\nclient: bare\n");
 
     let output = run(
         folder.path(),
-        &[
-            "load",
-            "my.load.yaml",
-            "--url",
-            &format!("ws://127.0.0.1:{port}/"),
-        ],
+        &["load", "my.load.yaml", "--url", "ws://127.0.0.1:1/"],
     );
 
     assert_eq!(code(&output), 6);
@@ -303,7 +294,7 @@ impl Served {
 
 #[test]
 fn two_servers_are_loaded_in_turns_and_compared() {
-    let folder = profile("users: 2\nphases: [{name: one, for: 1s, arrival: spike}]\n");
+    let folder = profile("users: 2\nphases: [{name: one, for: 5s, arrival: spike}]\n");
     let (one, other) = (Served::start(folder.path()), Served::start(folder.path()));
     let arguments = [
         "load",
@@ -377,7 +368,7 @@ fn each_user_plays_a_scenario_and_leaves() {
     let folder = profile(
         "\
 users: 5
-phases: [{name: one, for: 6s, arrival: spike}]
+phases: [{name: one, for: 12s, arrival: spike}]
 behaviour: user.tabs.yaml
 reference: {server: {start_delay: 100ms, short_loop: 200ms}}
 thresholds: [users == 5, opened == 15, changes == 5, missed == 0, doubled == 0, errors == 0]
@@ -397,7 +388,7 @@ steps:
   - send: { tab: B, json: { type: ping, data: {} } }
   - advance: 500ms
   - close: B
-  - advance: 500ms
+  - advance: 5s
 ";
     let path = folder.path().join("user.tabs.yaml");
     fs::write(&path, scenario).unwrap();

@@ -18,7 +18,7 @@ use crate::process::{get, polytab};
 #[test]
 fn shards_merged_are_the_whole_and_a_lost_one_is_named() {
     let folder = profile(
-        "users: 9\ntabs_per_user: 2\nphases: [{name: one, for: 2s, arrival: spike}]\nthresholds: [opened == 18]\n",
+        "users: 9\ntabs_per_user: 2\nphases: [{name: one, for: 6s, arrival: spike}]\nthresholds: [opened == 18]\n",
     );
     let lines = |shards: &[&str]| {
         let of = |shard: &&str| {
