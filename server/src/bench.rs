@@ -82,7 +82,7 @@ fn told(effects: &[Effect]) -> usize {
         | Effect::Check(..)
         | Effect::Claim
         | Effect::Ask(_)
-        | Effect::Announce(_)
+        | Effect::Announce(..)
         | Effect::OpenStream(..)
         | Effect::CloseStream(_)
         | Effect::Overrun(_) => 0,

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::{
     calls::{Shared, ask, check, share},
-    event::{Effect, Event, LoopKind, Reading, StreamNews, Wanted},
+    event::{Earlier, Effect, Event, LoopKind, Reading, StreamNews, Wanted},
     state::{ChannelState, Terms},
 };
 use crate::{
@@ -308,7 +308,7 @@ impl Actor {
         // Only these make notifications; what follows from others is a reply.
         let news = matches!(
             event,
-            Event::Answered(..) | Event::Relayed(..) | Event::Stream(_, StreamNews::Event { .. })
+            Event::Answered(..) | Event::Relayed(..) | Event::Stream(_, StreamNews::Event(_))
         );
         for effect in self.state.apply(event, age) {
             self.perform(effect, news.then_some(happened));
@@ -364,7 +364,7 @@ impl Actor {
                 self.turns
                     .spawn(ask(Arc::clone(&self.host), Arc::clone(&self.life), what).instrument(span));
             }
-            Effect::Announce(topic) => self.announce(topic),
+            Effect::Announce(topic, earlier) => self.announce(topic, earlier),
             Effect::Overrun(kind) => self.count_turn(kind, "overrun"),
             Effect::OpenStream(wanted) => self.open_stream(wanted),
             Effect::CloseStream(topic) => self.close_stream(topic),
@@ -414,10 +414,10 @@ impl Actor {
         self.open.insert(topic, (number, task));
     }
 
-    fn announce(&mut self, topic: Topic) {
+    fn announce(&mut self, topic: Topic, earlier: Earlier) {
         let (host, life, rank) = (Arc::clone(&self.host), Arc::clone(&self.life), self.state.rank());
         self.streams.spawn(async move {
-            let accepted = Record::Stream(topic, StreamNews::Accepted);
+            let accepted = Record::Stream(topic, StreamNews::Accepted(earlier));
             // Whoever waits says so again at its next turn.
             share(&host, &life, rank, &accepted).await;
         });

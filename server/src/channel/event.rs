@@ -88,11 +88,39 @@ pub(crate) enum Reading {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum StreamNews {
     /// GitLab accepted it.
-    Accepted,
+    Accepted(Earlier),
     /// GitLab refuses it, for this reason to be told.
     Refused(ErrorCode),
     /// An event came.
-    Event { id: String, payload: Box<RawValue> },
+    Event(Came),
+}
+
+/// An event of a topic; one without an id has an empty one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Came {
+    pub(crate) id: String,
+    pub(crate) payload: Box<RawValue>,
+}
+
+impl Came {
+    /// What its payload takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.get().len()
+    }
+
+    /// Whether it is this very event; one without an id is no other.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        !self.id.is_empty() && self.id == other.id
+    }
+}
+
+/// What is known of the events before those that come from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Earlier {
+    /// GitLab was asked for all after this one, if any.
+    Asked(Option<String>),
+    /// The stream was there before: what came after each of these, where that is still known.
+    Kept(BTreeMap<String, Vec<Came>>),
 }
 
 /// One thing that happens to a channel.
@@ -164,7 +192,7 @@ pub(crate) enum Effect {
     /// Ask upstream, and share the answers.
     Ask(Ask),
     /// Tell the other instances that GitLab accepted a stream which is held here.
-    Announce(Topic),
+    Announce(Topic, Earlier),
     /// Hold an event stream upstream.
     OpenStream(Wanted),
     /// Hold it no longer.

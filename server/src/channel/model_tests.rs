@@ -13,7 +13,9 @@ use proptest::prelude::*;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    event::{Ask, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity, Wanted},
+    event::{
+        Ask, Came, Earlier, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Validity, Wanted,
+    },
     state::{ChannelState, Terms},
 };
 use crate::coordinator::{Needs, Rank, Standing};
@@ -154,7 +156,7 @@ impl Model {
                 }
                 // Heard at the next check: this instance always leads.
                 Effect::Claim => {}
-                Effect::Announce(topic) => unreachable!("nobody else waits for {topic}"),
+                Effect::Announce(topic, _) => unreachable!("nobody else waits for {topic}"),
                 Effect::Ask(Ask {
                     session,
                     questions,
@@ -219,7 +221,10 @@ impl Model {
             Move::Checked(over) => self.checked(over),
             Move::Answered(count) if self.ask_pending => self.answered(count),
             Move::Accepted(number) if self.open_streams.contains(&number) => {
-                let sent = self.apply(Event::Stream(topic(number), StreamNews::Accepted));
+                let sent = self.apply(Event::Stream(
+                    topic(number),
+                    StreamNews::Accepted(Earlier::Asked(None)),
+                ));
                 assert!(
                     sent.iter()
                         .all(|(tab, kind)| kind == "ack" && self.tabs[tab].topics.contains(&number))
@@ -331,10 +336,10 @@ impl Model {
 
     fn happened(&mut self, number: u64, id: u8) {
         let payload = RawValue::from_string("{}".into()).unwrap();
-        let news = StreamNews::Event {
+        let news = StreamNews::Event(Came {
             id: format!("e-{id}"),
             payload,
-        };
+        });
         let sent = self.apply(Event::Stream(topic(number), news));
         let is_new = self.events.insert((number, id));
         let holders = self

@@ -12,7 +12,7 @@ use polytab_protocol::{
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    event::{Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Wanted},
+    event::{Came, Earlier, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Wanted},
     state::{ChannelState, Terms},
 };
 use crate::coordinator::{Hold, Needs, Rank, Stamp, Standing};
@@ -105,13 +105,21 @@ fn subscribe(state: &mut ChannelState, tabs: &[TabId]) {
             ("subscribe", json!({ "topic": topic().to_string() })),
         );
     }
-    apply(state, Event::Stream(topic(), StreamNews::Accepted));
+    apply(state, accepted());
+}
+
+/// GitLab accepted a stream that it was asked for from now on.
+fn accepted() -> Event {
+    Event::Stream(topic(), StreamNews::Accepted(Earlier::Asked(None)))
 }
 
 fn happen(state: &mut ChannelState, id: &str) {
     let payload = RawValue::from_string("{}".into()).unwrap();
     let id = id.to_owned();
-    apply(state, Event::Stream(topic(), StreamNews::Event { id, payload }));
+    apply(
+        state,
+        Event::Stream(topic(), StreamNews::Event(Came { id, payload })),
+    );
 }
 
 /// Whether the first message says that nothing was missed for good.
@@ -187,9 +195,9 @@ fn a_stream_that_moves_here_goes_on_from_the_last_event_that_any_instance_knows(
         ("subscribe", json!({ "topic": topic().to_string() })),
     );
     let elsewhere = Hold {
-        waits: false,
         accepted: true,
         last_event: Some("e-1".into()),
+        ..Hold::default()
     };
 
     let effects = stand(&mut state, (Rank::Leads(2), 2), [(topic(), elsewhere)].into());
@@ -201,6 +209,83 @@ fn a_stream_that_moves_here_goes_on_from_the_last_event_that_any_instance_knows(
         accepted: true,
     };
     assert_eq!(opened(effects), [wanted]);
+}
+
+#[test]
+fn a_tab_beside_a_stream_that_is_held_for_another_instance_is_told_that_it_is_accepted() {
+    let mut state = with_a_tab(Rank::Leads(1), 1);
+    let elsewhere = || {
+        let hold = Hold {
+            waits: true,
+            ..Hold::default()
+        };
+        [(topic(), hold)].into()
+    };
+    stand(&mut state, (Rank::Leads(1), 2), elsewhere());
+    apply(&mut state, accepted());
+
+    let subscribing = command(
+        &mut state,
+        A,
+        ("subscribe", json!({ "topic": topic().to_string() })),
+    );
+    let claimed = stand(&mut state, (Rank::Leads(1), 3), elsewhere());
+
+    assert_eq!(told(&[subscribing, claimed].concat(), A), ["ack"]);
+}
+
+#[test]
+fn a_tab_that_waits_elsewhere_is_told_what_it_missed_by_who_streams() {
+    let mut state = with_a_tab(Rank::Leads(1), 1);
+    subscribe(&mut state, &[A]);
+    for id in ["e-1", "e-2", "e-3"] {
+        happen(&mut state, id);
+    }
+    let elsewhere = Hold {
+        waits: true,
+        behind: ["e-1", "e-9"].map(str::to_owned).into(),
+        ..Hold::default()
+    };
+
+    let effects = stand(&mut state, (Rank::Leads(1), 2), [(topic(), elsewhere)].into());
+
+    let [Effect::Announce(_, Earlier::Kept(kept))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|(after, events)| {
+            (
+                after.as_str(),
+                events.iter().map(|event| event.id.as_str()).collect(),
+            )
+        })
+        .collect();
+    assert_eq!(kept, [("e-1", vec!["e-2", "e-3"])]);
+}
+
+#[test]
+fn a_tab_that_comes_back_here_is_told_what_it_missed_while_another_instance_had_the_topic() {
+    let mut state = with_a_tab(Rank::Follows, 1);
+    let subscribing = command(
+        &mut state,
+        A,
+        (
+            "subscribe",
+            json!({ "topic": topic().to_string(), "lastEventId": "e-1" }),
+        ),
+    );
+    let missed = Came {
+        id: "e-2".into(),
+        payload: RawValue::from_string("{}".into()).unwrap(),
+    };
+    let kept = Earlier::Kept([("e-1".to_owned(), vec![missed])].into());
+
+    let effects = apply(&mut state, Event::Stream(topic(), StreamNews::Accepted(kept)));
+
+    assert!(matches!(subscribing[..], [Effect::Claim]), "{subscribing:?}");
+    assert!(recovered(&effects));
+    assert_eq!(told(&effects, A), ["ack", "push"]);
 }
 
 #[test]

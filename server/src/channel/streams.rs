@@ -9,9 +9,9 @@ use polytab_protocol::{
 };
 
 use super::{
-    event::{Age, Effect, StreamNews, Wanted},
+    event::{Age, Came, Earlier, Effect, StreamNews, Wanted},
     state::ChannelState,
-    topics::Subscribed,
+    topics::{Subscribed, Welcome},
 };
 use crate::coordinator::Hold;
 
@@ -36,7 +36,7 @@ impl ChannelState {
         (topic, last_event): (Topic, Option<String>),
         age: Age,
     ) -> Option<Vec<Effect>> {
-        if !self.topics.contains(topic) && self.topics.len() >= self.terms.subscriptions {
+        if !self.topics.is_held(topic) && self.topics.len() >= self.terms.subscriptions {
             return None;
         }
         self.stirred = true;
@@ -46,12 +46,12 @@ impl ChannelState {
             Subscribed::Waits => Vec::new(),
             Subscribed::Shares => {
                 let missed = last_event.map(|id| self.topics.after(topic, &id, age));
-                let ack = match &missed {
-                    None => ServerMessage::ack_topic("subscribe", topic),
-                    Some(missed) => ServerMessage::ack_subscribe(topic, missed.is_some()),
+                let welcome = Welcome {
+                    tab,
+                    recovered: missed.as_ref().map(Option::is_some),
+                    events: missed.flatten().unwrap_or_default(),
                 };
-                let messages = std::iter::once(ack).chain(missed.flatten().into_iter().flatten());
-                messages.map(|message| Effect::Send(vec![tab], message)).collect()
+                welcomed(topic, welcome).collect()
             }
         })
     }
@@ -84,6 +84,7 @@ impl ChannelState {
         let mut effects = Vec::new();
         for topic in vain {
             self.streams.remove(&topic);
+            self.topics.end_stream(topic);
             effects.push(Effect::CloseStream(topic));
         }
         for (topic, hold) in wanted {
@@ -108,7 +109,7 @@ impl ChannelState {
             effects.push(Effect::OpenStream(Wanted {
                 topic,
                 session,
-                last_event: hold.last_event,
+                last_event: self.topics.stream(topic, hold.last_event),
                 accepted: hold.accepted,
             }));
         }
@@ -119,57 +120,79 @@ impl ChannelState {
     fn topics_wanted(&self) -> BTreeMap<Topic, Hold> {
         let mut wanted: BTreeMap<Topic, Hold> = self.topics.holds().collect();
         for (topic, hold) in &self.others.topics {
-            if self.topics.contains(*topic) || !self.refused.contains(topic) {
+            if self.topics.is_held(*topic) || !self.refused.contains(topic) {
                 wanted.entry(*topic).or_default().add(hold.clone());
             }
         }
         wanted
     }
 
-    /// Others that wait for a stream that is held here already are told so.
-    pub(super) fn announcements(&self) -> Vec<Effect> {
-        let waiting = self.others.topics.iter().filter(|(_, hold)| hold.waits);
-        let accepted = |topic: &Topic| self.streams.get(topic).is_some_and(|stream| stream.accepted);
-        waiting
-            .map(|(topic, _)| *topic)
-            .filter(accepted)
-            .map(Effect::Announce)
-            .collect()
+    /// Others that wait for a stream that is held here already are told so, and what they missed.
+    pub(super) fn announcements(&mut self, age: Age) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (topic, hold) in self.others.topics.iter().filter(|(_, hold)| hold.waits) {
+            if self.streams.get(topic).is_some_and(|stream| stream.accepted) {
+                let missed = hold.behind.iter().filter_map(|last| {
+                    let missed = self.topics.after(*topic, last, age)?;
+                    Some((last.clone(), missed))
+                });
+                effects.push(Effect::Announce(*topic, Earlier::Kept(missed.collect())));
+            }
+        }
+        effects
     }
 
     pub(super) fn stream_news(&mut self, topic: Topic, news: StreamNews, age: Age) -> Vec<Effect> {
-        let settled = !matches!(news, StreamNews::Event { .. });
-        let (tabs, message) = match news {
-            StreamNews::Accepted => {
+        self.stirred |= !matches!(news, StreamNews::Event(_));
+        match news {
+            StreamNews::Accepted(earlier) => {
                 if let Some(stream) = self.streams.get_mut(&topic) {
                     stream.accepted = true;
                 }
-                let tabs = self.topics.accepted(topic);
-                (tabs, ServerMessage::ack_topic("subscribe", topic))
+                let welcomes = self.topics.accepted(topic, earlier, age);
+                welcomes
+                    .into_iter()
+                    .flat_map(|welcome| welcomed(topic, welcome))
+                    .collect()
             }
             StreamNews::Refused(code) => {
                 if self.streams.remove(&topic).is_some() {
                     self.refused.insert(topic);
                 }
                 let text = format!("`subscribe`: no events of `{topic}` for you");
-                (self.topics.refused(topic), ServerMessage::error(code, &text))
+                send(self.topics.refused(topic), ServerMessage::error(code, &text))
             }
-            StreamNews::Event { id, payload } => {
-                let tabs = self.topics.event(topic, &id);
-                let bytes = payload.get().len();
-                let told_id = (!id.is_empty()).then(|| id.clone());
-                let message = ServerMessage::project_event(topic, payload, told_id);
-                if !tabs.is_empty() {
-                    self.topics.keep(topic, (&id, &message), (bytes, age));
-                }
-                (tabs, message)
-            }
-        };
-        self.stirred |= settled;
-        if tabs.is_empty() {
-            Vec::new()
-        } else {
-            vec![Effect::Send(tabs, message)]
+            StreamNews::Event(event) => send(self.topics.event(topic, &event, age), told(topic, event)),
         }
     }
+}
+
+/// What a tab is told whose subscription is accepted.
+fn welcomed(
+    topic: Topic,
+    Welcome {
+        tab,
+        recovered,
+        events,
+    }: Welcome,
+) -> impl Iterator<Item = Effect> {
+    let ack = recovered.map_or_else(
+        || ServerMessage::ack_topic("subscribe", topic),
+        |recovered| ServerMessage::ack_subscribe(topic, recovered),
+    );
+    let events = events.into_iter().map(move |event| told(topic, event));
+    std::iter::once(ack)
+        .chain(events)
+        .map(move |message| Effect::Send(vec![tab], message))
+}
+
+fn told(topic: Topic, Came { id, payload }: Came) -> ServerMessage {
+    ServerMessage::project_event(topic, payload, (!id.is_empty()).then_some(id))
+}
+
+fn send(tabs: Vec<TabId>, message: ServerMessage) -> Vec<Effect> {
+    if tabs.is_empty() {
+        return Vec::new();
+    }
+    vec![Effect::Send(tabs, message)]
 }

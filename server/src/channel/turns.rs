@@ -81,7 +81,7 @@ impl ChannelState {
         self.rank = rank;
         self.version_asked |= others.version;
         self.others = others;
-        let mut effects = self.announcements();
+        let mut effects = self.announcements(age);
         let kinds: Vec<_> = self.under_way.keys().copied().collect();
         for kind in kinds {
             if let Some(Turn::Begun { stood, .. }) = self.under_way.get_mut(&kind) {

@@ -25,7 +25,7 @@ use super::{
     Coordinator, Fate, Hold, Letter, Life, Memory, Needs, Rank, Record, Redis, Sealed, Spans, Standing,
 };
 use crate::{
-    channel::event::{LoopKind, Reading, SessionsKind, StreamNews},
+    channel::event::{Came, LoopKind, Reading, SessionsKind, StreamNews},
     config::RedisUrl,
 };
 
@@ -158,10 +158,10 @@ async fn letters(at: &dyn Coordinator) -> Vec<Letter> {
 
 fn event(id: &str) -> Record {
     let payload = serde_json::value::RawValue::from_string(r#"{"x": 1.0}"#.into()).expect("JSON");
-    let news = StreamNews::Event {
+    let news = StreamNews::Event(Came {
         id: id.into(),
         payload,
-    };
+    });
     Record::Stream("/project/42/push".parse().expect("a topic"), news)
 }
 

@@ -66,6 +66,9 @@ pub(crate) struct Hold {
     pub(crate) accepted: bool,
     /// The last event that came.
     pub(crate) last_event: Option<String>,
+    /// The last events that tabs saw which wait.
+    #[serde(default)]
+    pub(crate) behind: BTreeSet<String>,
 }
 
 impl Hold {
@@ -74,6 +77,7 @@ impl Hold {
         self.waits |= other.waits;
         self.accepted |= other.accepted;
         self.last_event = self.last_event.take().or(other.last_event);
+        self.behind.extend(other.behind);
     }
 }
 
@@ -102,15 +106,12 @@ impl Needs {
 
     /// Whether who leads must act at once on the difference.
     pub(crate) fn are_news_after(&self, before: &Self) -> bool {
-        let topics = |needs: &Self| -> Vec<_> {
-            needs
-                .topics
-                .iter()
-                .map(|(topic, hold)| (*topic, hold.waits))
-                .collect()
-        };
+        fn topics(needs: &Needs) -> impl Iterator<Item = (&Topic, bool, &BTreeSet<String>)> {
+            let topics = needs.topics.iter();
+            topics.map(|(topic, hold)| (topic, hold.waits, &hold.behind))
+        }
         (&self.sessions, &self.projects, self.version) != (&before.sessions, &before.projects, before.version)
-            || topics(self) != topics(before)
+            || !topics(self).eq(topics(before))
     }
 }
 

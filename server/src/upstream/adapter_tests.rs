@@ -12,7 +12,7 @@ use wiremock::{
 };
 
 use crate::{
-    channel::event::{Question, Reading, SessionsKind, StreamNews, Validity, Wanted},
+    channel::event::{Came, Question, Reading, SessionsKind, StreamNews, Validity, Wanted},
     config::Config,
     host::Host,
     metrics::Call,
@@ -203,9 +203,9 @@ async fn told_of(host: &Arc<Host>, count: usize, accepted: bool) -> Vec<String> 
             && let Some(item) = news.recv().await
         {
             words.push(match item {
-                StreamNews::Accepted => "accepted".to_owned(),
+                StreamNews::Accepted(_) => "accepted".to_owned(),
                 StreamNews::Refused(code) => return vec![format!("refused {}", code.as_str())],
-                StreamNews::Event { id, payload } => format!("{id} {payload}"),
+                StreamNews::Event(Came { id, payload }) => format!("{id} {payload}"),
             });
         }
         words

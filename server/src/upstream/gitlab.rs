@@ -19,7 +19,7 @@ use url::Url;
 use super::backend::join;
 use crate::{
     auth::Auth,
-    channel::event::{StreamNews, Wanted},
+    channel::event::{Came, Earlier, StreamNews, Wanted},
     config::Config,
     metrics::Metrics,
 };
@@ -166,7 +166,8 @@ impl Gitlab {
             StatusCode::OK if is_stream => {
                 self.metrics.called("event_stream", "ok", since);
                 progress.accepted = true;
-                if !tell(StreamNews::Accepted).await {
+                let earlier = Earlier::Asked(progress.last_event.clone());
+                if !tell(StreamNews::Accepted(earlier)).await {
                     return Ended::Unheard;
                 }
                 self.read(answer.into_body(), progress, tell).await
@@ -243,12 +244,11 @@ impl Gitlab {
                         let Some(payload) = payload(event.data) else {
                             continue;
                         };
-                        if !tell(StreamNews::Event {
+                        let came = Came {
                             id: event.id,
                             payload,
-                        })
-                        .await
-                        {
+                        };
+                        if !tell(StreamNews::Event(came)).await {
                             return Ended::Unheard;
                         }
                     }

@@ -37,7 +37,7 @@ speed = 10
 /// left out: the mocks' clock goes ten times as fast, the instances' does not.
 ///
 /// `gitlab/reload-beside-another` too: what a tab missed is known to the instance where another tab holds the topic.
-const SCENARIOS: [&str; 17] = [
+const SCENARIOS: [&str; 18] = [
     "browsers/one-channel.tabs.yaml",
     "browsers/one-signs-out.tabs.yaml",
     "browsers/poller-signs-out.tabs.yaml",
@@ -47,6 +47,7 @@ const SCENARIOS: [&str; 17] = [
     "gitlab/cut-and-resumed.tabs.yaml",
     "gitlab/doubled-and-cut.tabs.yaml",
     "gitlab/forbidden.tabs.yaml",
+    "gitlab/reload-beside-another.tabs.yaml",
     "gitlab/tab-crashes.tabs.yaml",
     "gitlab/two-tabs-same-topic.tabs.yaml",
     "graph/late-tab.tabs.yaml",
