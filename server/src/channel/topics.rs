@@ -7,31 +7,21 @@ use std::{
 
 use polytab_protocol::{id::TabId, topic::Topic};
 
-use super::event::{Age, Came, Earlier};
+use super::{
+    event::{Age, Came, Earlier},
+    kept::KeptEvents,
+};
 use crate::coordinator::Hold;
 
 /// Event ids remembered per topic, to know an event again that GitLab replays after a cut.
 const REMEMBERED: usize = 128;
-/// Bytes of payloads kept per channel, for tabs that come back: some dozens of GitLab's events.
-const KEPT_BYTES: usize = 256 << 10;
 
 /// All topics of a channel, and those that this instance streams for others.
 #[derive(Debug)]
 pub(crate) struct Topics {
     known: BTreeMap<Topic, Known>,
-    /// The last events, oldest first: of topics that have been known since.
-    kept: VecDeque<Kept>,
-    kept_bytes: usize,
-    /// How many are kept at most, and for how long.
-    bounds: (usize, Duration),
-}
-
-/// An event that was told.
-#[derive(Debug)]
-struct Kept {
-    topic: Topic,
-    event: Came,
-    at: Age,
+    /// The last events of topics that have been known since.
+    kept: KeptEvents,
 }
 
 /// A topic that tabs hold here, or that is streamed here for those of other instances.
@@ -71,9 +61,7 @@ impl Topics {
     pub(crate) fn new(bounds: (usize, Duration)) -> Self {
         Self {
             known: BTreeMap::new(),
-            kept: VecDeque::new(),
-            kept_bytes: 0,
-            bounds,
+            kept: KeptEvents::new(bounds),
         }
     }
 
@@ -179,7 +167,7 @@ impl Topics {
             Earlier::Kept(kept) => (None, kept),
         };
         before.retain(|after, _| waiting.values().flatten().any(|last| last == after));
-        let meanwhile = self.take(topic);
+        let meanwhile = self.kept.take(topic);
         let is_whole = meanwhile.len() == early;
         let and_meanwhile = |before: &[Came]| -> Vec<Came> {
             let is_new = |event: &&Came| !before.iter().any(|known| known.is(event));
@@ -197,7 +185,7 @@ impl Topics {
             {
                 known.last_event = Some(event.id.clone());
             }
-            self.keep(topic, event, now);
+            self.kept.add(topic, event, now);
         }
         let welcome = |(tab, last): (TabId, Option<String>)| {
             // Who asked for nothing earlier was told what came meanwhile.
@@ -243,56 +231,23 @@ impl Topics {
             .filter(|tab| !is_behind(tab))
             .copied()
             .collect();
-        self.keep(topic, event.clone(), now);
+        self.kept.add(topic, event.clone(), now);
         told
-    }
-
-    fn keep(&mut self, topic: Topic, event: Came, at: Age) {
-        self.kept_bytes += event.bytes();
-        self.kept.push_back(Kept { topic, event, at });
-        self.forget_old(at);
-    }
-
-    /// All events of a topic that are kept; they are no longer.
-    fn take(&mut self, topic: Topic) -> Vec<Came> {
-        let (taken, left): (VecDeque<_>, _) = std::mem::take(&mut self.kept)
-            .into_iter()
-            .partition(|kept| kept.topic == topic);
-        self.kept = left;
-        let taken: Vec<_> = taken.into_iter().map(|kept| kept.event).collect();
-        self.kept_bytes -= taken.iter().map(Came::bytes).sum::<usize>();
-        taken
     }
 
     /// The events of a topic that came after event `id`; `None` if that is no longer known.
     pub(crate) fn after(&mut self, topic: Topic, id: &str, now: Age) -> Option<Vec<Came>> {
-        self.forget_old(now);
         if self.known.get(&topic)?.last_event.as_deref() == Some(id) {
             return Some(Vec::new());
         }
-        let mut of_topic = self.kept.iter().filter(|kept| kept.topic == topic);
-        of_topic.find(|kept| kept.event.id == id)?;
-        Some(of_topic.map(|kept| kept.event.clone()).collect())
-    }
-
-    fn forget_old(&mut self, now: Age) {
-        let (entries, window) = self.bounds;
-        while let Some(oldest) = self.kept.front()
-            && (self.kept.len() > entries
-                || self.kept_bytes > KEPT_BYTES
-                || now.saturating_sub(oldest.at) > window)
-        {
-            self.kept_bytes -= oldest.event.bytes();
-            self.kept.pop_front();
-        }
+        self.kept.after(topic, id, now)
     }
 
     /// What comes while nobody needs a topic is not seen here: what was kept of it would have a gap.
     fn forget_unknown(&mut self) {
         self.known
             .retain(|_, known| known.is_streamed || !known.holders.is_empty());
-        self.kept.retain(|kept| self.known.contains_key(&kept.topic));
-        self.kept_bytes = self.kept.iter().map(|kept| kept.event.bytes()).sum();
+        self.kept.retain(|topic| self.known.contains_key(&topic));
     }
 }
 
@@ -322,7 +277,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::kept::KEPT_BYTES, *};
 
     const A: TabId = TabId(1);
     const B: TabId = TabId(2);
@@ -406,7 +361,7 @@ mod tests {
             None,
             "more may have come meanwhile"
         );
-        assert_eq!((topics.kept.len(), topics.kept_bytes), (0, 0));
+        assert_eq!(topics.kept.size(), (0, 0));
     }
 
     #[test]
