@@ -35,15 +35,10 @@ impl Channel {
     ///
     /// Never: the command is one.
     pub fn with_tabs(count: u64) -> Self {
-        let config = Config::default();
         let terms = Terms {
             version: None,
-            long_loop: config.long_loop.0,
             tabs: usize::try_from(count).unwrap_or(usize::MAX),
-            subscriptions: config.subscriptions_per_user,
-            projects: config.projects_per_user,
-            activation_patience: config.activation_patience.0,
-            history: (config.resume_entries, config.resume_window.0),
+            ..Terms::of(&Config::default())
         };
         let mut state = ChannelState::new(terms, "01234567-1000".to_owned());
         state.apply(Event::Stood(Standing::alone()), AGE);

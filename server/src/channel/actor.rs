@@ -101,7 +101,7 @@ pub(crate) fn spawn(host: &Arc<Host>, life: Life, stop: CancellationToken) -> Ha
     let jitter = std::time::Duration::from_millis(host.seams.random.below("server/phase", jitter_ms));
     let short = Instant::now() + config.start_delay.0 + jitter;
     let actor = Actor {
-        state: ChannelState::new(terms(host), life.epoch.clone()),
+        state: ChannelState::new(Terms::of(&host.config), life.epoch.clone()),
         life: Arc::new(life),
         born: Instant::now(),
         begun: BTreeMap::new(),
@@ -123,19 +123,6 @@ pub(crate) fn spawn(host: &Arc<Host>, life: Life, stop: CancellationToken) -> Ha
     };
     host.tasks.spawn(actor.run());
     handle
-}
-
-fn terms(host: &Host) -> Terms {
-    let config = &host.config;
-    Terms {
-        version: config.version.clone(),
-        long_loop: config.long_loop.0,
-        tabs: config.tabs_per_user,
-        subscriptions: config.subscriptions_per_user,
-        projects: config.projects_per_user,
-        activation_patience: config.activation_patience.0,
-        history: (config.resume_entries, config.resume_window.0),
-    }
 }
 
 /// A turn that is late does not make the next ones early, and missed ones are not made up for.
@@ -204,7 +191,12 @@ impl Actor {
                     }
                 }
                 Woken::Mail(mail) => self.read(mail),
-                Woken::Event(event) => self.apply(event),
+                Woken::Event(event) => {
+                    if matches!(event, Event::Stood(_)) {
+                        self.catch_up();
+                    }
+                    self.apply(event);
+                }
                 Woken::Nothing => {}
             }
         }
@@ -230,6 +222,15 @@ impl Actor {
             Some(ended) = self.turns.join_next() => ended.map_or(Woken::Stopped, Woken::Event),
             Some(_) = self.streams.join_next() => Woken::Nothing,
             mail = self.mail.recv() => mail.map_or(Woken::Stopped, Woken::Mail),
+        }
+    }
+
+    /// What others are told after a claim is all that was shared before it: events that are here by now come first.
+    fn catch_up(&mut self) {
+        for _ in 0..self.mail.len() {
+            if let Ok(mail) = self.mail.try_recv() {
+                self.read(mail);
+            }
         }
     }
 

@@ -93,6 +93,8 @@ pub(crate) enum StreamNews {
     Refused(ErrorCode),
     /// An event came.
     Event(Came),
+    /// GitLab lost events.
+    Reset,
 }
 
 /// An event of a topic; one without an id has an empty one.
@@ -107,11 +109,6 @@ impl Came {
     pub(crate) fn bytes(&self) -> usize {
         self.payload.get().len()
     }
-
-    /// Whether it is this very event; one without an id is no other.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        !self.id.is_empty() && self.id == other.id
-    }
 }
 
 /// What is known of the events before those that come from now on.
@@ -119,8 +116,11 @@ impl Came {
 pub(crate) enum Earlier {
     /// GitLab was asked for all after this one, if any.
     Asked(Option<String>),
-    /// The stream was there before: what came after each of these, where that is still known.
-    Kept(BTreeMap<String, Vec<Came>>),
+    /// The stream was there before: all that came after this one; if that is unknown, the last that came.
+    Kept {
+        after: Option<String>,
+        events: Vec<Came>,
+    },
 }
 
 /// One thing that happens to a channel.

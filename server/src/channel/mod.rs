@@ -5,7 +5,7 @@ pub(crate) mod actor;
 mod calls;
 pub(crate) mod event;
 pub(crate) mod history;
-mod kept;
+pub(crate) mod log;
 pub(crate) mod state;
 #[cfg(test)]
 mod state_tests;

@@ -18,7 +18,10 @@ use super::{
     },
     state::{ChannelState, Terms},
 };
-use crate::coordinator::{Needs, Rank, Standing};
+use crate::{
+    config::Config,
+    coordinator::{Needs, Rank, Standing},
+};
 
 #[derive(Clone, Debug)]
 enum Move {
@@ -113,12 +116,8 @@ impl Model {
     fn new() -> Self {
         let terms = Terms {
             version: None,
-            long_loop: std::time::Duration::from_mins(3),
             tabs: 20,
-            subscriptions: 50,
-            projects: 100,
-            activation_patience: std::time::Duration::from_mins(2),
-            history: (100, std::time::Duration::from_mins(2)),
+            ..Terms::of(&Config::default())
         };
         let mut state = ChannelState::new(terms, "e".into());
         state.apply(leads(), std::time::Duration::ZERO);

@@ -17,12 +17,14 @@ use super::{
     activation::Activations,
     event::{Age, Effect, Event, LoopKind, SessionsKind},
     history::History,
+    log::Bounds,
     streams::Stream,
     topics::Topics,
     turns::Turn,
 };
 use crate::{
     command,
+    config::Config,
     coordinator::{Needs, Rank, Stamp},
 };
 
@@ -43,6 +45,29 @@ pub(crate) struct Terms {
     pub(crate) activation_patience: Duration,
     /// Notifications kept for `resume`, and for how long.
     pub(crate) history: (usize, Duration),
+    /// Events of topics kept for tabs that come back.
+    pub(crate) events: Bounds,
+}
+
+impl Terms {
+    /// Those that the settings give.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            version: config.version.clone(),
+            long_loop: config.long_loop.0,
+            tabs: config.tabs_per_user,
+            subscriptions: config.subscriptions_per_user,
+            projects: config.projects_per_user,
+            activation_patience: config.activation_patience.0,
+            history: (config.resume_entries, config.resume_window.0),
+            events: Bounds {
+                // All of them go into an outbox at once, beside what is there.
+                events: config.resume_entries.min(config.outbox_messages / 2),
+                bytes: config.outbox_bytes / 2,
+                window: config.resume_window.0,
+            },
+        }
+    }
 }
 
 /// One tab of the channel.
@@ -88,7 +113,7 @@ impl ChannelState {
     pub(crate) fn new(terms: Terms, epoch: String) -> Self {
         Self {
             history: History::new(epoch, terms.history.0, terms.history.1),
-            topics: Topics::new(terms.history),
+            topics: Topics::new(terms.events),
             terms,
             activations: Activations::default(),
             version_asked: false,

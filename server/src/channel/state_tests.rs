@@ -15,7 +15,10 @@ use super::{
     event::{Came, Earlier, Effect, Event, LoopKind, Reading, SessionsKind, StreamNews, Wanted},
     state::{ChannelState, Terms},
 };
-use crate::coordinator::{Hold, Needs, Rank, Stamp, Standing};
+use crate::{
+    config::Config,
+    coordinator::{Hold, Needs, Rank, Stamp, Standing},
+};
 
 const A: TabId = TabId(1);
 const B: TabId = TabId(2);
@@ -23,12 +26,8 @@ const B: TabId = TabId(2);
 fn channel() -> ChannelState {
     let terms = Terms {
         version: None,
-        long_loop: Duration::from_mins(3),
         tabs: 20,
-        subscriptions: 50,
-        projects: 100,
-        activation_patience: Duration::from_mins(2),
-        history: (100, Duration::from_mins(2)),
+        ..Terms::of(&Config::default())
     };
     ChannelState::new(terms, "e".into())
 }
@@ -235,33 +234,32 @@ fn a_tab_beside_a_stream_that_is_held_for_another_instance_is_told_that_it_is_ac
 }
 
 #[test]
-fn a_tab_that_waits_elsewhere_is_told_what_it_missed_by_who_streams() {
+fn who_streams_a_topic_tells_what_it_kept_where_a_tab_waits_for_what_it_missed() {
     let mut state = with_a_tab(Rank::Leads(1), 1);
     subscribe(&mut state, &[A]);
-    for id in ["e-1", "e-2", "e-3"] {
+    for id in ["e-1", "e-2"] {
         happen(&mut state, id);
     }
-    let elsewhere = Hold {
-        waits: true,
-        behind: ["e-1", "e-9"].map(str::to_owned).into(),
-        ..Hold::default()
+    let mut announced = |behind| {
+        let waits = true;
+        let elsewhere = Hold {
+            waits,
+            behind,
+            ..Hold::default()
+        };
+        stand(&mut state, (Rank::Leads(1), 2), [(topic(), elsewhere)].into())
     };
 
-    let effects = stand(&mut state, (Rank::Leads(1), 2), [(topic(), elsewhere)].into());
+    let [to_one_that_is_new, to_one_that_comes_back] = [false, true].map(&mut announced);
 
-    let [Effect::Announce(_, Earlier::Kept(kept))] = &effects[..] else {
-        panic!("{effects:?}");
+    let [Effect::Announce(_, Earlier::Asked(None))] = &to_one_that_is_new[..] else {
+        panic!("{to_one_that_is_new:?}");
     };
-    let kept: Vec<_> = kept
-        .iter()
-        .map(|(after, events)| {
-            (
-                after.as_str(),
-                events.iter().map(|event| event.id.as_str()).collect(),
-            )
-        })
-        .collect();
-    assert_eq!(kept, [("e-1", vec!["e-2", "e-3"])]);
+    let [Effect::Announce(_, Earlier::Kept { after: None, events })] = &to_one_that_comes_back[..] else {
+        panic!("{to_one_that_comes_back:?}");
+    };
+    let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+    assert_eq!(ids, ["e-1", "e-2"]);
 }
 
 #[test]
@@ -279,7 +277,10 @@ fn a_tab_that_comes_back_here_is_told_what_it_missed_while_another_instance_had_
         id: "e-2".into(),
         payload: RawValue::from_string("{}".into()).unwrap(),
     };
-    let kept = Earlier::Kept([("e-1".to_owned(), vec![missed])].into());
+    let kept = Earlier::Kept {
+        after: Some("e-1".into()),
+        events: vec![missed],
+    };
 
     let effects = apply(&mut state, Event::Stream(topic(), StreamNews::Accepted(kept)));
 

@@ -11,7 +11,7 @@ use polytab_protocol::{
 use super::{
     event::{Age, Came, Earlier, Effect, StreamNews, Wanted},
     state::ChannelState,
-    topics::{Subscribed, Welcome},
+    topics::Welcome,
 };
 use crate::coordinator::Hold;
 
@@ -42,18 +42,8 @@ impl ChannelState {
         self.stirred = true;
         // Who leads asks GitLab for it anew, whatever it said to others.
         self.refused.remove(&topic);
-        Some(match self.topics.subscribe(tab, topic, last_event.clone()) {
-            Subscribed::Waits => Vec::new(),
-            Subscribed::Shares => {
-                let missed = last_event.map(|id| self.topics.after(topic, &id, age));
-                let welcome = Welcome {
-                    tab,
-                    recovered: missed.as_ref().map(Option::is_some),
-                    events: missed.flatten().unwrap_or_default(),
-                };
-                welcomed(topic, welcome).collect()
-            }
-        })
+        let welcome = self.topics.subscribe(tab, (topic, last_event), age);
+        Some(welcome.map_or_else(Vec::new, |welcome| welcomed(topic, welcome).collect()))
     }
 
     /// A tab lets go of a topic. `None` if it did not hold it.
@@ -132,18 +122,19 @@ impl ChannelState {
         let mut effects = Vec::new();
         for (topic, hold) in self.others.topics.iter().filter(|(_, hold)| hold.waits) {
             if self.streams.get(topic).is_some_and(|stream| stream.accepted) {
-                let missed = hold.behind.iter().filter_map(|last| {
-                    let missed = self.topics.after(*topic, last, age)?;
-                    Some((last.clone(), missed))
-                });
-                effects.push(Effect::Announce(*topic, Earlier::Kept(missed.collect())));
+                let earlier = if hold.behind {
+                    self.topics.kept(*topic, age)
+                } else {
+                    Earlier::Asked(None)
+                };
+                effects.push(Effect::Announce(*topic, earlier));
             }
         }
         effects
     }
 
     pub(super) fn stream_news(&mut self, topic: Topic, news: StreamNews, age: Age) -> Vec<Effect> {
-        self.stirred |= !matches!(news, StreamNews::Event(_));
+        self.stirred |= matches!(news, StreamNews::Accepted(_) | StreamNews::Refused(_));
         match news {
             StreamNews::Accepted(earlier) => {
                 if let Some(stream) = self.streams.get_mut(&topic) {
@@ -162,12 +153,15 @@ impl ChannelState {
                 let text = format!("`subscribe`: no events of `{topic}` for you");
                 send(self.topics.refused(topic), ServerMessage::error(code, &text))
             }
+            StreamNews::Reset => {
+                self.topics.reset(topic);
+                Vec::new()
+            }
             StreamNews::Event(event) => send(self.topics.event(topic, &event, age), told(topic, event)),
         }
     }
 }
 
-/// What a tab is told whose subscription is accepted.
 fn welcomed(
     topic: Topic,
     Welcome {

@@ -1,15 +1,12 @@
-//! Topics: which tabs hold which, and what must be held upstream for them.
+//! Topics: which tabs hold which, what must be held upstream for them, and what tabs that come back have missed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use polytab_protocol::{id::TabId, topic::Topic};
 
 use super::{
     event::{Age, Came, Earlier},
-    kept::KeptEvents,
+    log::{Bounds, Log},
 };
 use crate::coordinator::Hold;
 
@@ -20,8 +17,7 @@ const REMEMBERED: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Topics {
     known: BTreeMap<Topic, Known>,
-    /// The last events of topics that have been known since.
-    kept: KeptEvents,
+    log: Log,
 }
 
 /// A topic that tabs hold here, or that is streamed here for those of other instances.
@@ -30,24 +26,24 @@ struct Known {
     is_streamed: bool,
     accepted: bool,
     holders: BTreeSet<TabId>,
-    /// Holders that wait to hear that GitLab accepted it, and the last event that each saw.
-    waiting: BTreeMap<TabId, Option<String>>,
-    /// How many events came before it was accepted.
-    early: usize,
+    /// Holders that wait for their `ack`: until GitLab accepts the topic, or who streams it tells what they missed.
+    waiting: BTreeMap<TabId, Wait>,
+    /// How many events came.
+    came: usize,
+    /// The event after which GitLab is asked for more.
     last_event: Option<String>,
     seen: VecDeque<String>,
 }
 
-/// What a subscription needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subscribed {
-    /// To wait for GitLab's word; the tab is told when it accepted the stream.
-    Waits,
-    /// Nothing: the stream is there.
-    Shares,
+#[derive(Debug)]
+struct Wait {
+    /// The last event that the tab saw, if it asks for what came since.
+    last_event: Option<String>,
+    /// How many events had come when it began.
+    since: usize,
 }
 
-/// What a tab that waited is told.
+/// What a tab is told whose subscription is accepted.
 #[derive(Debug)]
 pub(crate) struct Welcome {
     pub(crate) tab: TabId,
@@ -57,11 +53,11 @@ pub(crate) struct Welcome {
 }
 
 impl Topics {
-    /// None yet. So many events are kept, for so long.
-    pub(crate) fn new(bounds: (usize, Duration)) -> Self {
+    /// None yet. So much is kept of what comes.
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             known: BTreeMap::new(),
-            kept: KeptEvents::new(bounds),
+            log: Log::new(bounds),
         }
     }
 
@@ -90,10 +86,10 @@ impl Topics {
     pub(crate) fn holds(&self) -> impl Iterator<Item = (Topic, Hold)> {
         self.held().map(|(topic, known)| {
             let hold = Hold {
-                waits: !known.accepted,
+                waits: !known.waiting.is_empty(),
+                behind: known.waiting.values().any(|wait| wait.last_event.is_some()),
                 accepted: known.accepted,
                 last_event: known.last_event.clone(),
-                behind: known.waiting.values().flatten().cloned().collect(),
             };
             (*topic, hold)
         })
@@ -104,19 +100,32 @@ impl Topics {
         self.known.get(&topic)?.holders.first().copied()
     }
 
-    /// A tab wants the topic, from after event `last_event` on if it is the first to want it.
-    pub(crate) fn subscribe(&mut self, tab: TabId, topic: Topic, last_event: Option<String>) -> Subscribed {
+    /// A tab wants the topic, and what came after event `last_event`, if any. `None` if it must wait: until GitLab has
+    /// accepted the topic, or until who streams it says what it missed, where that is not known here.
+    pub(crate) fn subscribe(
+        &mut self,
+        tab: TabId,
+        (topic, last_event): (Topic, Option<String>),
+        now: Age,
+    ) -> Option<Welcome> {
         let known = self.known.entry(topic).or_insert_with(|| Known {
             last_event: last_event.clone(),
             ..Known::default()
         });
         known.holders.insert(tab);
-        if known.accepted {
-            Subscribed::Shares
-        } else {
-            known.waiting.insert(tab, last_event);
-            Subscribed::Waits
+        if known.accepted && !known.waiting.contains_key(&tab) {
+            let missed = last_event.as_ref().map(|last| self.log.after(topic, last, now));
+            if known.is_streamed || missed.as_ref().is_none_or(Option::is_some) {
+                return Some(Welcome {
+                    tab,
+                    recovered: missed.as_ref().map(Option::is_some),
+                    events: missed.flatten().unwrap_or_default(),
+                });
+            }
         }
+        let since = known.came;
+        known.waiting.entry(tab).or_insert(Wait { last_event, since });
+        None
     }
 
     /// A tab wants it no longer. Gives whether it held it; the last one takes it along, unless it is streamed here.
@@ -134,12 +143,13 @@ impl Topics {
         self.forget_unknown();
     }
 
-    /// The topic is streamed here from now on, for whoever needs it; all that comes is kept. Gives the event after
-    /// which it goes on: the last that came here, or else anywhere.
-    pub(crate) fn stream(&mut self, topic: Topic, last_event: Option<String>) -> Option<String> {
+    /// The topic is streamed here from now on, for whoever needs it. Gives the event after which it goes on: the last
+    /// that came here, or else anywhere.
+    pub(crate) fn stream(&mut self, topic: Topic, anywhere: Option<String>) -> Option<String> {
         let known = self.known.entry(topic).or_default();
         known.is_streamed = true;
-        known.last_event = known.last_event.take().or(last_event);
+        let here = known.last_event.take().filter(|_| known.accepted);
+        known.last_event = here.or(anywhere);
         known.last_event.clone()
     }
 
@@ -151,60 +161,87 @@ impl Topics {
         self.forget_unknown();
     }
 
-    /// GitLab accepted the stream; gives what the tabs are told that waited for it. After a cut nobody waits.
+    /// GitLab accepted the stream; gives what the tabs are told that waited. After a cut nobody waits.
     pub(crate) fn accepted(&mut self, topic: Topic, earlier: Earlier, now: Age) -> Vec<Welcome> {
         let Some(known) = self.known.get_mut(&topic) else {
             return Vec::new();
         };
-        known.accepted = true;
-        let waiting = std::mem::take(&mut known.waiting);
-        let early = std::mem::take(&mut known.early);
-        if waiting.is_empty() {
-            return Vec::new();
-        }
-        let (asked, mut before) = match earlier {
-            Earlier::Asked(after) => (after, BTreeMap::new()),
-            Earlier::Kept(kept) => (None, kept),
-        };
-        before.retain(|after, _| waiting.values().flatten().any(|last| last == after));
-        let meanwhile = self.kept.take(topic);
-        let is_whole = meanwhile.len() == early;
-        let and_meanwhile = |before: &[Came]| -> Vec<Came> {
-            let is_new = |event: &&Came| !before.iter().any(|known| known.is(event));
-            before
-                .iter()
-                .chain(meanwhile.iter().filter(is_new))
-                .cloned()
-                .collect()
-        };
-        // The others are ends of the longest.
-        let longest = before.values().max_by_key(|events| events.len());
-        for event in and_meanwhile(longest.map_or(&[], Vec::as_slice)) {
-            if let Some(known) = self.known.get_mut(&topic)
-                && !known.see(&event.id)
-            {
-                known.last_event = Some(event.id.clone());
+        let is_new = !std::mem::replace(&mut known.accepted, true);
+        let (asked, is_all_known) = match earlier {
+            Earlier::Asked(after) => {
+                if is_new && known.came == 0 {
+                    self.log.begin(topic, after.clone());
+                }
+                (after, known.is_streamed)
             }
-            self.kept.add(topic, event, now);
-        }
-        let welcome = |(tab, last): (TabId, Option<String>)| {
-            // Who asked for nothing earlier was told what came meanwhile.
-            let Some(last) = last else {
-                return Welcome {
+            Earlier::Kept { after, events } => {
+                if !known.is_streamed && !known.waiting.is_empty() {
+                    self.take_over(topic, (after, events), now);
+                }
+                (None, true)
+            }
+        };
+        self.welcome(topic, (asked, is_all_known), now)
+    }
+
+    /// Answers those that wait: all of them where all is known that can be, and else those that ask for no more than
+    /// GitLab was `asked` for.
+    fn welcome(
+        &mut self,
+        topic: Topic,
+        (asked, is_all_known): (Option<String>, bool),
+        now: Age,
+    ) -> Vec<Welcome> {
+        let Some(known) = self.known.get_mut(&topic) else {
+            return Vec::new();
+        };
+        let mut welcomes = Vec::new();
+        for (tab, wait) in std::mem::take(&mut known.waiting) {
+            let Some(last) = &wait.last_event else {
+                // It was told whatever came.
+                welcomes.push(Welcome {
                     tab,
                     recovered: None,
                     events: Vec::new(),
-                };
+                });
+                continue;
             };
-            let missed = before.get(&last);
-            let is_asked = asked.as_ref() == Some(&last);
-            Welcome {
-                tab,
-                recovered: (!is_asked).then_some(missed.is_some() && is_whole),
-                events: and_meanwhile(missed.map_or(&[], Vec::as_slice)),
+            let is_asked = asked.as_ref() == Some(last);
+            if !is_asked && !is_all_known {
+                known.waiting.insert(tab, wait);
+                continue;
             }
+            let missed = if is_asked {
+                None
+            } else {
+                self.log.after(topic, last, now)
+            };
+            welcomes.push(Welcome {
+                tab,
+                recovered: (!is_asked).then_some(missed.is_some()),
+                events: missed.unwrap_or_else(|| self.log.last(topic, known.came - wait.since)),
+            });
+        }
+        welcomes
+    }
+
+    /// Takes over what was kept where the topic is streamed, before what has come here since.
+    fn take_over(&mut self, topic: Topic, (after, events): (Option<String>, Vec<Came>), now: Age) {
+        let Some(known) = self.known.get_mut(&topic) else {
+            return;
         };
-        waiting.into_iter().map(welcome).collect()
+        let ids = events.iter().rev().map(|event| &event.id);
+        let last = ids.chain(&after).find(|id| !id.is_empty());
+        let own = self.log.take(topic);
+        let in_both = last.and_then(|last| own.iter().position(|event| event.id == *last));
+        let since = own.into_iter().skip(in_both.map_or(0, |at| at + 1));
+        self.log.begin(topic, after.clone());
+        known.last_event = after;
+        for event in events.into_iter().chain(since) {
+            known.see(&event.id);
+            known.note_last(&event.id);
+            self.log.add(topic, event, now);
+        }
     }
 
     /// GitLab refuses the stream; gives the tabs that held it, or waited.
@@ -223,31 +260,42 @@ impl Topics {
         if !known.see(&event.id) {
             return Vec::new();
         }
-        known.early += usize::from(!known.accepted);
-        let is_behind = |tab: &TabId| matches!(known.waiting.get(tab), Some(Some(_)));
-        let told = known
+        known.note_last(&event.id);
+        known.came += 1;
+        self.log.add(topic, event.clone(), now);
+        let is_behind = |tab: &TabId| {
+            known
+                .waiting
+                .get(tab)
+                .is_some_and(|wait| wait.last_event.is_some())
+        };
+        known
             .holders
             .iter()
             .filter(|tab| !is_behind(tab))
             .copied()
-            .collect();
-        self.kept.add(topic, event.clone(), now);
-        told
+            .collect()
     }
 
-    /// The events of a topic that came after event `id`; `None` if that is no longer known.
-    pub(crate) fn after(&mut self, topic: Topic, id: &str, now: Age) -> Option<Vec<Came>> {
-        if self.known.get(&topic)?.last_event.as_deref() == Some(id) {
-            return Some(Vec::new());
+    /// Events were lost upstream: what came before them is followed by nothing that is known.
+    pub(crate) fn reset(&mut self, topic: Topic) {
+        self.log.begin(topic, None);
+        if let Some(known) = self.known.get_mut(&topic) {
+            known.last_event = None;
         }
-        self.kept.after(topic, id, now)
+    }
+
+    /// What is kept of a topic that is streamed here, for another instance.
+    pub(crate) fn kept(&mut self, topic: Topic, now: Age) -> Earlier {
+        let (after, events) = self.log.all(topic, now);
+        Earlier::Kept { after, events }
     }
 
     /// What comes while nobody needs a topic is not seen here: what was kept of it would have a gap.
     fn forget_unknown(&mut self) {
         self.known
             .retain(|_, known| known.is_streamed || !known.holders.is_empty());
-        self.kept.retain(|topic| self.known.contains_key(&topic));
+        self.log.retain(|topic| self.known.contains_key(&topic));
     }
 }
 
@@ -257,15 +305,20 @@ impl Known {
         if id.is_empty() {
             return true;
         }
-        if self.seen.iter().any(|seen| seen == id) {
-            return false;
+        let is_new = !self.seen.iter().any(|seen| seen == id);
+        if is_new {
+            self.seen.push_back(id.to_owned());
+            if self.seen.len() > REMEMBERED {
+                self.seen.pop_front();
+            }
         }
-        self.seen.push_back(id.to_owned());
-        if self.seen.len() > REMEMBERED {
-            self.seen.pop_front();
+        is_new
+    }
+
+    fn note_last(&mut self, id: &str) {
+        if !id.is_empty() {
+            self.last_event = Some(id.to_owned());
         }
-        self.last_event = Some(id.to_owned());
-        true
     }
 
     /// Gives whether the tab held it.
@@ -277,22 +330,31 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::kept::KEPT_BYTES, *};
+    use std::time::Duration;
+
+    use serde_json::value::RawValue;
+
+    use super::*;
 
     const A: TabId = TabId(1);
     const B: TabId = TabId(2);
+    const BOUNDS: Bounds = Bounds {
+        events: 3,
+        bytes: 100,
+        window: Duration::from_mins(2),
+    };
 
     fn topic() -> Topic {
         "/project/42/push".parse().unwrap()
     }
 
     fn topics() -> Topics {
-        Topics::new((3, Duration::from_mins(2)))
+        Topics::new(BOUNDS)
     }
 
     /// An event whose payload has this many bytes.
     fn came(id: &str, bytes: usize) -> Came {
-        let payload = serde_json::value::RawValue::from_string("1".repeat(bytes)).unwrap();
+        let payload = RawValue::from_string("1".repeat(bytes)).unwrap();
         let id = id.to_owned();
         Came { id, payload }
     }
@@ -301,78 +363,100 @@ mod tests {
         topics.event(topic(), &came(id, 1), Duration::ZERO)
     }
 
-    fn keep(topics: &mut Topics, id: &str, (bytes, second): (usize, u64)) {
-        topics.event(topic(), &came(id, bytes), Duration::from_secs(second));
+    fn accept(topics: &mut Topics, earlier: Earlier) -> Vec<Told> {
+        told(topics.accepted(topic(), earlier, Duration::ZERO))
     }
 
-    fn accept(topics: &mut Topics, earlier: Earlier) -> Vec<Welcome> {
-        topics.accepted(topic(), earlier, Duration::ZERO)
+    fn kept(after: Option<&str>, ids: &[&str]) -> Earlier {
+        Earlier::Kept {
+            after: after.map(str::to_owned),
+            events: ids.iter().map(|id| came(id, 1)).collect(),
+        }
     }
 
-    /// After `after` came these.
-    fn kept(after: &str, ids: &[&str]) -> Earlier {
-        let events = ids.iter().map(|id| came(id, 1)).collect();
-        Earlier::Kept([(after.to_owned(), events)].into())
+    fn asked(after: &str) -> Earlier {
+        Earlier::Asked(Some(after.to_owned()))
     }
+
+    type Told = (TabId, Option<bool>, Vec<String>);
 
     /// What each tab is told, in the order of the tabs.
-    fn told(welcomes: Vec<Welcome>) -> Vec<(TabId, Option<bool>, Vec<String>)> {
-        let told = welcomes.into_iter().map(
-            |Welcome {
-                 tab,
-                 recovered,
-                 events,
-             }| { (tab, recovered, events.into_iter().map(|event| event.id).collect()) },
-        );
+    fn told(welcomes: impl IntoIterator<Item = Welcome>) -> Vec<Told> {
+        let told = welcomes.into_iter().map(|welcome| {
+            let ids = welcome.events.into_iter().map(|event| event.id);
+            (welcome.tab, welcome.recovered, ids.collect())
+        });
         told.collect()
     }
 
-    fn count_after(topics: &mut Topics, id: &str, second: u64) -> Option<usize> {
-        let missed = topics.after(topic(), id, Duration::from_secs(second));
-        missed.map(|missed| missed.len())
+    fn ids(ids: &[&str]) -> Vec<String> {
+        ids.iter().map(|id| (*id).to_owned()).collect()
+    }
+
+    /// What a tab is told at once; nothing if it must wait.
+    fn subscribe(topics: &mut Topics, tab: TabId, (last, second): (Option<&str>, u64)) -> Vec<Told> {
+        let last = last.map(str::to_owned);
+        told(topics.subscribe(tab, (topic(), last), Duration::from_secs(second)))
+    }
+
+    /// A topic that is streamed here, of which these events came.
+    fn streamed(came: &[&str]) -> Topics {
+        let mut topics = topics();
+        topics.stream(topic(), None);
+        accept(&mut topics, Earlier::Asked(None));
+        for id in came {
+            event(&mut topics, id);
+        }
+        topics
     }
 
     #[test]
     fn events_are_kept_for_who_comes_back_within_bounds_and_without_gaps() {
-        let mut topics = topics();
-        topics.subscribe(A, topic(), None);
-        for id in ["e-1", "e-2", "e-3", "e-4"] {
-            keep(&mut topics, id, (9, 0));
-        }
+        let mut topics = streamed(&["e-1", "e-2", "e-3", "e-4"]);
+        let mut missed = |last, second| {
+            let welcome = subscribe(&mut topics, A, (Some(last), second)).remove(0);
+            (welcome.1.unwrap(), welcome.2)
+        };
 
-        assert_eq!(count_after(&mut topics, "e-1", 1), None, "three are kept");
-        assert_eq!(count_after(&mut topics, "e-2", 1), Some(2));
-        assert_eq!(count_after(&mut topics, "e-4", 1), Some(0));
-        assert_eq!(count_after(&mut topics, "e-9", 1), None);
-        assert_eq!(count_after(&mut topics, "e-2", 121), None, "too old");
         assert_eq!(
-            count_after(&mut topics, "e-4", 121),
-            Some(0),
-            "nothing was missed"
+            missed("e-1", 1),
+            (true, ids(&["e-2", "e-3", "e-4"])),
+            "three are kept"
         );
-        keep(&mut topics, "e-5", (KEPT_BYTES, 121));
-        keep(&mut topics, "e-6", (1, 121));
-        assert_eq!(count_after(&mut topics, "e-5", 121), None, "too large");
+        assert_eq!(missed("e-3", 1), (true, ids(&["e-4"])));
+        assert_eq!(missed("e-9", 1), (false, vec![]));
+        assert_eq!(missed("e-3", 121), (false, vec![]), "too old");
+        assert_eq!(missed("e-4", 121), (true, vec![]), "nothing was missed");
+
+        for (id, bytes) in [("e-5", 99), ("e-6", 2)] {
+            topics.event(topic(), &came(id, bytes), Duration::from_secs(121));
+        }
+        assert_eq!(
+            subscribe(&mut topics, A, (Some("e-4"), 121))[0].1,
+            Some(false),
+            "too large"
+        );
+        assert_eq!(
+            subscribe(&mut topics, A, (Some("e-5"), 121)),
+            [(A, Some(true), ids(&["e-6"]))]
+        );
 
         topics.leave(A);
-        topics.subscribe(A, topic(), None);
-        assert_eq!(
-            count_after(&mut topics, "e-6", 121),
-            None,
-            "more may have come meanwhile"
-        );
-        assert_eq!(topics.kept.size(), (0, 0));
+        topics.end_stream(topic());
+        assert_eq!(topics.log.size(), (0, 0, 0), "more may come meanwhile");
     }
 
     #[test]
     fn one_stream_serves_all_tabs_until_the_last_lets_go() {
         let mut topics = topics();
 
-        assert_eq!(topics.subscribe(A, topic(), None), Subscribed::Waits);
-        assert_eq!(topics.subscribe(B, topic(), None), Subscribed::Waits);
-        let welcomes = accept(&mut topics, Earlier::Asked(None));
-        assert_eq!(told(welcomes), [(A, None, vec![]), (B, None, vec![])]);
-        assert_eq!(topics.subscribe(A, topic(), None), Subscribed::Shares);
+        assert_eq!(subscribe(&mut topics, A, (None, 0)), []);
+        assert_eq!(subscribe(&mut topics, B, (None, 0)), []);
+        assert_eq!(
+            accept(&mut topics, Earlier::Asked(None)),
+            [(A, None, vec![]), (B, None, vec![])]
+        );
+        assert_eq!(subscribe(&mut topics, A, (None, 0)), [(A, None, vec![])]);
         assert!(topics.unsubscribe(A, topic()));
         assert!(!topics.unsubscribe(A, topic()));
         assert_eq!(topics.len(), 1);
@@ -383,16 +467,15 @@ mod tests {
     #[test]
     fn an_event_that_is_replayed_is_told_once() {
         let mut topics = topics();
-        topics.subscribe(A, topic(), None);
+        subscribe(&mut topics, A, (None, 0));
 
         assert_eq!(event(&mut topics, "e-1"), [A]);
         assert_eq!(event(&mut topics, "e-1"), []);
         assert_eq!(event(&mut topics, ""), [A]);
         let hold = Hold {
             waits: true,
-            accepted: false,
             last_event: Some("e-1".to_owned()),
-            behind: BTreeSet::new(),
+            ..Hold::default()
         };
         assert_eq!(topics.holds().collect::<Vec<_>>(), [(topic(), hold)]);
     }
@@ -400,63 +483,111 @@ mod tests {
     #[test]
     fn who_waits_is_told_what_it_missed_and_then_what_came_meanwhile() {
         let mut topics = topics();
-        topics.subscribe(A, topic(), Some("e-1".into()));
-        topics.subscribe(B, topic(), None);
+        subscribe(&mut topics, A, (Some("e-1"), 0));
+        subscribe(&mut topics, B, (None, 0));
+        subscribe(&mut topics, A, (None, 0));
 
         let meanwhile = ["e-3", "e-4"].map(|id| event(&mut topics, id));
-        let welcomes = accept(&mut topics, kept("e-1", &["e-2", "e-3"]));
+        let welcomes = accept(&mut topics, kept(Some("e-1"), &["e-2", "e-3"]));
 
         assert_eq!(meanwhile, [[B], [B]], "A is to be told of another before");
-        let missed = ["e-2", "e-3", "e-4"].map(str::to_owned).to_vec();
-        assert_eq!(told(welcomes), [(A, Some(true), missed), (B, None, vec![])]);
-        assert_eq!(count_after(&mut topics, "e-2", 0), Some(2));
+        let missed = ids(&["e-2", "e-3", "e-4"]);
+        assert_eq!(welcomes, [(A, Some(true), missed), (B, None, vec![])]);
         assert_eq!(event(&mut topics, "e-2"), [], "it was told");
         assert_eq!(event(&mut topics, "e-5"), [A, B]);
+        assert_eq!(
+            subscribe(&mut topics, A, (Some("e-3"), 0)),
+            [(A, Some(true), ids(&["e-4", "e-5"]))]
+        );
     }
 
     #[test]
-    fn who_waits_is_told_when_not_all_is_known_that_it_missed() {
-        for (earlier, recovered) in [
-            (Earlier::Asked(Some("e-1".into())), None),
-            (Earlier::Asked(Some("e-9".into())), Some(false)),
-            (Earlier::Asked(None), Some(false)),
-            (kept("e-9", &["e-10"]), Some(false)),
-        ] {
-            let mut topics = topics();
-            topics.subscribe(A, topic(), Some("e-1".into()));
-
-            assert_eq!(told(accept(&mut topics, earlier)), [(A, recovered, vec![])]);
-        }
+    fn one_answer_is_for_all_that_wait_whatever_they_saw() {
         let mut topics = topics();
-        topics.subscribe(A, topic(), Some("e-1".into()));
-        for id in ["e-3", "e-4", "e-5", "e-6"] {
-            event(&mut topics, id);
-        }
+        subscribe(&mut topics, A, (Some("e-1"), 0));
+        subscribe(&mut topics, B, (Some("e-2"), 0));
 
-        let welcomes = told(accept(&mut topics, kept("e-1", &["e-2"])));
+        let welcomes = accept(&mut topics, kept(Some("e-1"), &["e-2", "e-3"]));
 
-        assert_eq!(welcomes[0].1, Some(false), "three are kept");
+        let [all, end] = [ids(&["e-2", "e-3"]), ids(&["e-3"])];
+        assert_eq!(welcomes, [(A, Some(true), all.clone()), (B, Some(true), end)]);
+        assert_eq!(
+            subscribe(&mut topics, A, (Some("e-1"), 0)),
+            [(A, Some(true), all)]
+        );
     }
 
     #[test]
-    fn what_is_streamed_for_others_is_kept_for_who_comes() {
+    fn what_is_not_known_is_not_said_to_be_whole() {
+        let mut unknown = topics();
+        subscribe(&mut unknown, A, (Some("e-1"), 0));
+        event(&mut unknown, "e-5");
+        let welcomes = accept(&mut unknown, kept(Some("e-3"), &["e-4"]));
+        assert_eq!(welcomes, [(A, Some(false), ids(&["e-5"]))]);
+
+        // What a tab says that it saw is no knowledge of this instance.
+        let mut said = topics();
+        subscribe(&mut said, A, (Some("e-1"), 0));
+        accept(&mut said, kept(None, &[]));
+        assert_eq!(subscribe(&mut said, B, (Some("e-1"), 0)), []);
+
+        let mut reset = streamed(&["e-1"]);
+        reset.reset(topic());
+        event(&mut reset, "f-1");
+        assert_eq!(
+            subscribe(&mut reset, A, (Some("e-1"), 0)),
+            [(A, Some(false), vec![])]
+        );
+    }
+
+    #[test]
+    fn who_saw_what_gitlab_is_asked_for_is_told_the_rest_by_gitlab_and_others_by_who_streams() {
         let mut topics = topics();
+        subscribe(&mut topics, A, (Some("e-1"), 0));
+        subscribe(&mut topics, B, (Some("e-2"), 0));
+
+        assert_eq!(accept(&mut topics, asked("e-1")), [(A, None, vec![])]);
+        let waits = topics.holds().next().unwrap().1;
+        assert!(waits.waits && waits.behind, "{waits:?}");
+        assert_eq!(event(&mut topics, "e-3"), [A]);
+
+        let welcomes = accept(&mut topics, kept(Some("e-1"), &["e-2", "e-3"]));
+        assert_eq!(welcomes, [(B, Some(true), ids(&["e-3"]))]);
+    }
+
+    #[test]
+    fn who_streams_asks_nobody() {
+        let mut topics = topics();
+        subscribe(&mut topics, A, (Some("e-1"), 0));
+        subscribe(&mut topics, B, (Some("e-2"), 0));
         assert_eq!(topics.stream(topic(), Some("e-1".into())), Some("e-1".into()));
-        accept(&mut topics, Earlier::Asked(Some("e-1".into())));
 
-        assert_eq!(count_after(&mut topics, "e-1", 0), Some(0));
-        assert_eq!(event(&mut topics, "e-2"), []);
-        assert_eq!(event(&mut topics, "e-3"), []);
+        let welcomes = accept(&mut topics, asked("e-1"));
+        assert_eq!(welcomes, [(A, None, vec![]), (B, Some(false), vec![])]);
+        assert_eq!(event(&mut topics, "e-2"), [A, B]);
+        assert_eq!(
+            subscribe(&mut topics, A, (Some("e-0"), 0)),
+            [(A, Some(false), vec![])]
+        );
+        assert_eq!(
+            subscribe(&mut topics, A, (Some("e-1"), 0)),
+            [(A, Some(true), ids(&["e-2"]))]
+        );
+    }
+
+    #[test]
+    fn what_is_streamed_for_others_is_kept_and_goes_on_where_it_was() {
+        let mut topics = streamed(&["e-1", "e-2"]);
 
         assert_eq!((topics.len(), topics.holds().count()), (0, 0));
-        assert_eq!(count_after(&mut topics, "e-2", 0), Some(1));
+        let Earlier::Kept { after, events } = topics.kept(topic(), Duration::ZERO) else {
+            panic!("it is streamed here");
+        };
+        assert_eq!((after, events.len()), (None, 2));
         assert_eq!(
-            topics.subscribe(A, topic(), Some("e-2".into())),
-            Subscribed::Shares
+            subscribe(&mut topics, A, (Some("e-1"), 0)),
+            [(A, Some(true), ids(&["e-2"]))]
         );
-        assert_eq!(topics.stream(topic(), None), Some("e-3".into()));
-        topics.leave(A);
-        topics.end_stream(topic());
-        assert_eq!(count_after(&mut topics, "e-3", 0), None);
+        assert_eq!(topics.stream(topic(), Some("e-1".into())), Some("e-2".into()));
     }
 }

@@ -61,23 +61,29 @@ pub(crate) struct Needs {
 pub(crate) struct Hold {
     /// Tabs wait to hear that GitLab accepted it.
     pub(crate) waits: bool,
+    /// Some of them for what came after an event.
+    #[serde(default)]
+    pub(crate) behind: bool,
     /// Tabs have heard that it did.
     #[serde(default)]
     pub(crate) accepted: bool,
     /// The last event that came.
     pub(crate) last_event: Option<String>,
-    /// The last events that tabs saw which wait.
-    #[serde(default)]
-    pub(crate) behind: BTreeSet<String>,
 }
 
 impl Hold {
     /// Takes in how far another instance is with the same topic.
     pub(crate) fn add(&mut self, other: Self) {
+        let (own, others) = (self.last_event.take(), other.last_event);
+        // What came counts for more than what a tab says that waits.
+        self.last_event = if other.accepted && !self.accepted {
+            others.or(own)
+        } else {
+            own.or(others)
+        };
         self.waits |= other.waits;
+        self.behind |= other.behind;
         self.accepted |= other.accepted;
-        self.last_event = self.last_event.take().or(other.last_event);
-        self.behind.extend(other.behind);
     }
 }
 
@@ -95,8 +101,12 @@ impl Needs {
 
     /// What remains of them when an instance has not been heard of for a lease: its tabs are elsewhere by now, and what
     /// they needed they will need there.
-    pub(crate) fn of_the_lost(self) -> Self {
-        Self { tabs: 0, ..self }
+    pub(crate) fn of_the_lost(mut self) -> Self {
+        self.tabs = 0;
+        for hold in self.topics.values_mut() {
+            (hold.waits, hold.behind) = (false, false);
+        }
+        self
     }
 
     /// Whether the coordinator is to be told before the next turn.
@@ -106,9 +116,9 @@ impl Needs {
 
     /// Whether who leads must act at once on the difference.
     pub(crate) fn are_news_after(&self, before: &Self) -> bool {
-        fn topics(needs: &Needs) -> impl Iterator<Item = (&Topic, bool, &BTreeSet<String>)> {
+        fn topics(needs: &Needs) -> impl Iterator<Item = (&Topic, bool, bool)> {
             let topics = needs.topics.iter();
-            topics.map(|(topic, hold)| (topic, hold.waits, &hold.behind))
+            topics.map(|(topic, hold)| (topic, hold.waits, hold.behind))
         }
         (&self.sessions, &self.projects, self.version) != (&before.sessions, &before.projects, before.version)
             || !topics(self).eq(topics(before))

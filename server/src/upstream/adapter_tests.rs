@@ -7,7 +7,7 @@ use polytab_seams::Seams;
 use serde_json::json;
 use tokio::sync::mpsc;
 use wiremock::{
-    Mock, MockServer, ResponseTemplate,
+    Mock, MockServer, Request, ResponseTemplate,
     matchers::{body_string_contains, header, method, path},
 };
 
@@ -204,6 +204,7 @@ async fn told_of(host: &Arc<Host>, count: usize, accepted: bool) -> Vec<String> 
         {
             words.push(match item {
                 StreamNews::Accepted(_) => "accepted".to_owned(),
+                StreamNews::Reset => "reset".to_owned(),
                 StreamNews::Refused(code) => return vec![format!("refused {}", code.as_str())],
                 StreamNews::Event(Came { id, payload }) => format!("{id} {payload}"),
             });
@@ -249,6 +250,28 @@ async fn a_stream_goes_on_after_the_last_event_it_saw() {
     assert_eq!(
         told(&host, 4).await,
         ["accepted", "e-2 {\"n\":2}", "accepted", "e-3 {\"n\":3}"]
+    );
+}
+
+#[tokio::test]
+async fn that_gitlab_lost_events_is_told_and_nothing_before_it_is_asked_for() {
+    let server = MockServer::start().await;
+    let host = host(&server).await;
+    Mock::given(path("/project/42/push"))
+        .and(header("last-event-id", "e-1"))
+        .respond_with(stream("event: reset\ndata: {}\n\n"))
+        .expect(1)
+        .mount(&server)
+        .await;
+    Mock::given(path("/project/42/push"))
+        .and(|request: &Request| !request.headers.contains_key("last-event-id"))
+        .respond_with(stream("id: f-1\ndata: {\"n\":1}\n\n"))
+        .mount(&server)
+        .await;
+
+    assert_eq!(
+        told(&host, 4).await,
+        ["accepted", "reset", "accepted", "f-1 {\"n\":1}"]
     );
 }
 

@@ -238,6 +238,9 @@ impl Gitlab {
                     Item::Event(event) if event.event == RESET => {
                         tracing::warn!(data = event.data, "events were lost upstream");
                         progress.last_event = None;
+                        if !tell(StreamNews::Reset).await {
+                            return Ended::Unheard;
+                        }
                     }
                     Item::Event(event) => {
                         progress.came_to(&event.id);

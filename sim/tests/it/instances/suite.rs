@@ -35,8 +35,6 @@ speed = 10
 
 /// What is about several tabs and browsers, streams and sign-outs; all of it would take half an hour. Lives of tokens are
 /// left out: the mocks' clock goes ten times as fast, the instances' does not.
-///
-/// `gitlab/reload-beside-another` too: what a tab missed is known to the instance where another tab holds the topic.
 const SCENARIOS: [&str; 18] = [
     "browsers/one-channel.tabs.yaml",
     "browsers/one-signs-out.tabs.yaml",
