@@ -131,6 +131,18 @@ impl Hub {
         }
     }
 
+    /// Tells every channel that letters may have been lost.
+    pub(crate) async fn doubt(&self) {
+        let all: Vec<_> = self
+            .channels()
+            .values()
+            .map(|entry| entry.handle.clone())
+            .collect();
+        for handle in all {
+            handle.tell(Event::Doubted).await;
+        }
+    }
+
     /// Every channel, as people may look at it: users hashed.
     pub(crate) async fn overview(&self) -> serde_json::Value {
         let all: Vec<_> = self

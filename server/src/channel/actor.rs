@@ -183,6 +183,8 @@ impl Actor {
             match self.next().await {
                 Woken::Stopped => break,
                 Woken::Gone => {
+                    // Who is gone may have joined a moment ago.
+                    self.catch_up();
                     let gone =
                         std::mem::take(&mut *self.gone.tabs.lock().unwrap_or_else(PoisonError::into_inner));
                     for tab in gone {
@@ -225,7 +227,7 @@ impl Actor {
         }
     }
 
-    /// What others are told after a claim is all that was shared before it: events that are here by now come first.
+    /// Reads what is here by now: what others are told after a claim is to be all that was shared before it.
     fn catch_up(&mut self) {
         for _ in 0..self.mail.len() {
             if let Ok(mail) = self.mail.try_recv() {
@@ -240,7 +242,16 @@ impl Actor {
                 self.outboxes.insert(tab, outbox);
                 self.apply(Event::Joined(tab, session));
             }
-            Mail::Event(event) => self.apply(event),
+            // An older leader's word of a topic that is streamed here by now.
+            Mail::Event(Event::Stream(topic, StreamNews::Accepted(_) | StreamNews::Refused(_)))
+                if self.open.contains_key(&topic) => {}
+            Mail::Event(event) => {
+                // Under way is a claim that may have been made before.
+                if matches!(event, Event::NeedsChanged) && self.claiming == Claiming::UnderWay {
+                    self.claiming = Claiming::Again;
+                }
+                self.apply(event);
+            }
             // News of a stream that was closed, or replaced, meanwhile.
             Mail::Stream(number, topic, ..)
                 if self.open.get(&topic).is_none_or(|(open, _)| *open != number) => {}
@@ -402,7 +413,8 @@ impl Actor {
                             let mail = Mail::Stream(number, topic, news, happened);
                             return mailbox.send(mail).await.is_ok();
                         }
-                        // Another leads, and this stream is closed; or nobody does, and this instance leads again.
+                        // Another leads, and this stream is closed; or nobody does, and this instance leads again; or
+                        // nobody can be reached, and it is alone.
                         let mail = Mail::Event(Event::NeedsChanged);
                         if mailbox.send(mail).await.is_err() || rank.changed().await.is_err() {
                             return false;

@@ -45,6 +45,8 @@ pub(super) async fn ask(host: Arc<Host>, life: Arc<Life>, what: Ask) -> Event {
     let record = Record::Answered(kind, readings.clone());
     match share(&host, &life, rank, &record).await {
         Shared::Taken(at) => Event::Answered(kind, readings, at),
+        // The others are told by the next turn's.
+        Shared::Lost => Event::Answered(kind, readings, None),
         Shared::Refused => Event::Answered(kind, Vec::new(), None),
     }
 }
@@ -55,6 +57,8 @@ pub(super) enum Shared {
     Taken(Option<Stamp>),
     /// Another leads by now: it is void.
     Refused,
+    /// Nobody else may have heard of it.
+    Lost,
 }
 
 pub(super) async fn share(host: &Host, life: &Life, rank: Rank, record: &Record) -> Shared {
@@ -70,6 +74,6 @@ pub(super) async fn share(host: &Host, life: &Life, rank: Rank, record: &Record)
             host.metrics.stale_writes.inc();
             Shared::Refused
         }
-        Err(_) => Shared::Taken(None),
+        Err(_) => Shared::Lost,
     }
 }

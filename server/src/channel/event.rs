@@ -148,6 +148,8 @@ pub(crate) enum Event {
     Released,
     /// The leader's questions of a turn are answered.
     Relayed(LoopKind, Vec<Reading>, Stamp),
+    /// Letters of other instances may have been lost.
+    Doubted,
     /// A login session is over, said the identity provider of itself.
     SessionOver(LoginSessionId),
     /// News of an upstream event stream.

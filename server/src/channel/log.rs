@@ -73,6 +73,12 @@ impl Log {
         )
     }
 
+    /// Whether what came after this event is known.
+    pub(super) fn knows(&self, topic: Topic, id: Option<&str>) -> bool {
+        let is_anchor = self.anchors.get(&topic).map(String::as_str) == id;
+        id.is_some_and(|id| is_anchor || self.of(topic).any(|event| event.id == id))
+    }
+
     /// The events of a topic that came after event `id`; `None` if that is not known.
     pub(super) fn after(&mut self, topic: Topic, id: &str, now: Age) -> Option<Vec<Came>> {
         let (anchor, events) = self.all(topic, now);

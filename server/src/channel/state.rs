@@ -144,6 +144,11 @@ impl ChannelState {
             Event::NeedsChanged => self.needs_changed(),
             Event::Released => vec![Effect::Claim],
             Event::Relayed(kind, readings, at) => self.relayed(kind, (&readings, Some(at)), age),
+            Event::Doubted => {
+                self.topics.doubt();
+                self.stirred = true;
+                Vec::new()
+            }
             Event::SessionOver(session) => self.end_session(&session),
             Event::Stream(topic, news) => self.stream_news(topic, news, age),
         };

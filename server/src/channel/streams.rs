@@ -75,6 +75,7 @@ impl ChannelState {
         for topic in vain {
             self.streams.remove(&topic);
             self.topics.end_stream(topic);
+            self.stirred = true;
             effects.push(Effect::CloseStream(topic));
         }
         for (topic, hold) in wanted {
@@ -162,20 +163,15 @@ impl ChannelState {
     }
 }
 
-fn welcomed(
-    topic: Topic,
-    Welcome {
-        tab,
-        recovered,
-        events,
-    }: Welcome,
-) -> impl Iterator<Item = Effect> {
-    let ack = recovered.map_or_else(
-        || ServerMessage::ack_topic("subscribe", topic),
-        |recovered| ServerMessage::ack_subscribe(topic, recovered),
-    );
-    let events = events.into_iter().map(move |event| told(topic, event));
-    std::iter::once(ack)
+fn welcomed(topic: Topic, welcome: Welcome) -> impl Iterator<Item = Effect> {
+    let tab = welcome.tab;
+    let ack = match welcome.recovered {
+        _ if welcome.has_ack => None,
+        None => Some(ServerMessage::ack_topic("subscribe", topic)),
+        Some(recovered) => Some(ServerMessage::ack_subscribe(topic, recovered)),
+    };
+    let events = welcome.events.into_iter().map(move |event| told(topic, event));
+    ack.into_iter()
         .chain(events)
         .map(move |message| Effect::Send(vec![tab], message))
 }

@@ -41,12 +41,15 @@ struct Wait {
     last_event: Option<String>,
     /// How many events had come when it began.
     since: usize,
+    /// Whether it has its `ack`, and waits only because something may have been missed here.
+    has_ack: bool,
 }
 
 /// What a tab is told whose subscription is accepted.
 #[derive(Debug)]
 pub(crate) struct Welcome {
     pub(crate) tab: TabId,
+    pub(crate) has_ack: bool,
     /// Whether `events` are all that it missed, if it asked for that and GitLab was not asked.
     pub(crate) recovered: Option<bool>,
     pub(crate) events: Vec<Came>,
@@ -118,14 +121,25 @@ impl Topics {
             if known.is_streamed || missed.as_ref().is_none_or(Option::is_some) {
                 return Some(Welcome {
                     tab,
+                    has_ack: false,
                     recovered: missed.as_ref().map(Option::is_some),
                     events: missed.flatten().unwrap_or_default(),
                 });
             }
         }
         let since = known.came;
-        known.waiting.entry(tab).or_insert(Wait { last_event, since });
+        let wait = || Wait {
+            last_event,
+            since,
+            has_ack: false,
+        };
+        known.waiting.entry(tab).or_insert_with(wait);
         None
+    }
+
+    /// Letters of other instances may have been lost.
+    pub(crate) fn doubt(&mut self) {
+        self.known.values_mut().for_each(Known::doubt);
     }
 
     /// A tab wants it no longer. Gives whether it held it; the last one takes it along, unless it is streamed here.
@@ -153,10 +167,12 @@ impl Topics {
         known.last_event.clone()
     }
 
-    /// It is streamed here no longer.
+    /// It is streamed here no longer. Where it is by now, some of it may have been told before this instance was known
+    /// there.
     pub(crate) fn end_stream(&mut self, topic: Topic) {
         if let Some(known) = self.known.get_mut(&topic) {
             known.is_streamed = false;
+            known.doubt();
         }
         self.forget_unknown();
     }
@@ -166,10 +182,12 @@ impl Topics {
         let Some(known) = self.known.get_mut(&topic) else {
             return Vec::new();
         };
-        let is_new = !std::mem::replace(&mut known.accepted, true);
+        known.accepted = true;
         let (asked, is_all_known) = match earlier {
             Earlier::Asked(after) => {
-                if is_new && known.came == 0 {
+                // GitLab goes on after an event that is not known here: what is, has a gap behind it.
+                let may_begin = known.waiting.is_empty() || known.came == 0;
+                if may_begin && !self.log.knows(topic, after.as_deref()) {
                     self.log.begin(topic, after.clone());
                 }
                 (after, known.is_streamed)
@@ -201,6 +219,7 @@ impl Topics {
                 // It was told whatever came.
                 welcomes.push(Welcome {
                     tab,
+                    has_ack: false,
                     recovered: None,
                     events: Vec::new(),
                 });
@@ -218,6 +237,7 @@ impl Topics {
             };
             welcomes.push(Welcome {
                 tab,
+                has_ack: wait.has_ack,
                 recovered: (!is_asked).then_some(missed.is_some()),
                 events: missed.unwrap_or_else(|| self.log.last(topic, known.came - wait.since)),
             });
@@ -234,7 +254,9 @@ impl Topics {
         let last = ids.chain(&after).find(|id| !id.is_empty());
         let own = self.log.take(topic);
         let in_both = last.and_then(|last| own.iter().position(|event| event.id == *last));
+        let is_new = |event: &Came| event.id.is_empty() || !events.iter().any(|kept| kept.id == event.id);
         let since = own.into_iter().skip(in_both.map_or(0, |at| at + 1));
+        let since: Vec<_> = since.filter(is_new).collect();
         self.log.begin(topic, after.clone());
         known.last_event = after;
         for event in events.into_iter().chain(since) {
@@ -318,6 +340,21 @@ impl Known {
     fn note_last(&mut self, id: &str) {
         if !id.is_empty() {
             self.last_event = Some(id.to_owned());
+        }
+    }
+
+    /// Something may have been missed here: the tabs wait to hear what came after the last event.
+    fn doubt(&mut self) {
+        if self.is_streamed || !self.accepted || self.last_event.is_none() {
+            return;
+        }
+        for tab in &self.holders {
+            let wait = || Wait {
+                last_event: self.last_event.clone(),
+                since: self.came,
+                has_ack: true,
+            };
+            self.waiting.entry(*tab).or_insert_with(wait);
         }
     }
 
@@ -589,5 +626,28 @@ mod tests {
             [(A, Some(true), ids(&["e-2"]))]
         );
         assert_eq!(topics.stream(topic(), Some("e-1".into())), Some("e-2".into()));
+    }
+
+    #[test]
+    fn where_letters_may_have_been_lost_tabs_hear_what_was_in_them_in_order() {
+        let mut topics = topics();
+        subscribe(&mut topics, A, (None, 0));
+        accept(&mut topics, Earlier::Asked(None));
+        event(&mut topics, "e-1");
+
+        topics.doubt();
+        let meanwhile = ["e-3", "e-4"].map(|id| event(&mut topics, id));
+        let welcomes = topics.accepted(topic(), kept(None, &["e-1", "e-2", "e-3"]), Duration::ZERO);
+
+        assert_eq!(meanwhile, [[], []]);
+        assert!(welcomes.iter().all(|welcome| welcome.has_ack));
+        assert_eq!(told(welcomes), [(A, Some(true), ids(&["e-2", "e-3", "e-4"]))]);
+        assert_eq!(event(&mut topics, "e-5"), [A]);
+        assert_eq!(event(&mut topics, "e-2"), []);
+
+        // Who streams has missed nothing.
+        topics.stream(topic(), None);
+        topics.doubt();
+        assert_eq!(event(&mut topics, "e-6"), [A]);
     }
 }

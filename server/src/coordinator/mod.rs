@@ -104,7 +104,7 @@ impl Needs {
     pub(crate) fn of_the_lost(mut self) -> Self {
         self.tabs = 0;
         for hold in self.topics.values_mut() {
-            (hold.waits, hold.behind) = (false, false);
+            (hold.waits, hold.behind, hold.accepted) = (false, false, false);
         }
         self
     }

@@ -18,6 +18,9 @@ use crate::{channel::event::Event, host::Host};
 /// Between two attempts to reach a coordinator that cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// A read of letters waits for some for 2 s: an instance that took longer stood still.
+const STOOD_STILL: Duration = Duration::from_secs(10);
+
 /// Whether the coordinator can be reached.
 #[derive(Debug)]
 pub(crate) struct Reach {
@@ -99,12 +102,19 @@ impl Reach {
 
 /// Passes letters on, until it is dropped.
 pub(crate) async fn relay(host: Arc<Host>) -> Infallible {
+    let (mut finds, mut last) = (host.reach.finds(), Instant::now());
     loop {
         match host.reach.note(host.coordinator.letters().await) {
             Ok(letters) => {
                 for letter in letters {
                     deliver(&host, letter).await;
                 }
+                // The coordinator may hold less than it did; what it holds for one that stood still is bounded.
+                let found = host.reach.finds();
+                if std::mem::replace(&mut finds, found) != found || last.elapsed() > STOOD_STILL {
+                    host.hub.doubt().await;
+                }
+                last = Instant::now();
             }
             Err(_) => sleep(RETRY).await,
         }

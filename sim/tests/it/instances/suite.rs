@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs,
     path::Path,
-    process::Command,
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    cluster::Cluster,
+    cluster::{Cluster, wait_for},
     programs::is_possible,
     proxies::{HAPROXY, HAPROXY_UNCHECKED, NGINX},
 };
@@ -131,23 +131,87 @@ fn a_leader_whose_lease_is_lost_time_and_again_loses_no_event() {
     assert!(cluster.sum("polytab_stale_writes_total") > 0, "none was refused");
 }
 
+/// Events of one stream, for tabs at several instances. It is over before tokens are: the mocks' clock goes ten times as
+/// fast, the instances' does not.
+const EVENTS_FOR_ALL: &str = "format: 1
+name: every event of a stream comes once to each tab
+users: { ada: { projects: [42] } }
+tabs: { A: { user: ada }, B: { user: ada }, C: { user: ada } }
+client: bare
+waive: { streams-match-subscriptions: each instance holds a stream of its own while Redis is away }
+steps:
+  - open: [A, B, C]
+  - expect: { within: 5s, exactly: [{ type: init }] }
+  - send: { tab: [A, B, C], json: { type: subscribe, data: { topic: /project/42/issue } } }
+  - expect: { within: 60s, contains: [{ type: ack }] }
+  - mark: begin
+  - repeat:
+      times: 150
+      steps:
+        - advance: 1s
+        - emit: { service: gitlab, topic: /project/42/issue, json: {} }
+  - expect: { since: begin, within: 60s, exactly: [ALL] }
+";
+
+#[test]
+fn no_event_is_lost_while_redis_is_started_anew() {
+    if !is_possible(HAPROXY) {
+        return;
+    }
+    let mocks = free();
+    let mut cluster = Cluster::start_for(HAPROXY_UNCHECKED, (3, 10), mocks);
+    let scenario = cluster.folder.path().join("events.tabs.yaml");
+    fs::write(
+        &scenario,
+        EVENTS_FOR_ALL.replace("ALL", &["{ type: issue }"; 150].join(", ")),
+    )
+    .unwrap();
+    let mut command = playing(&cluster, mocks, [scenario.into()]);
+    let playing = command.stdout(Stdio::piped()).spawn().unwrap();
+
+    // What was lost before the first event nobody could know.
+    wait_for("each tab has its `init`, its `ack` and an event", || {
+        cluster.sum("polytab_messages_total") >= 9
+    });
+    let is = |cluster: &Cluster, word: &str| (0..3).all(|nth| cluster.get(nth, "/readyz").starts_with(word));
+    for is_long in [false, true, false, true, false] {
+        cluster.end_redis();
+        if is_long {
+            wait_for("all are alone", || is(&cluster, "ready, alone"));
+        }
+        cluster.start_redis();
+        wait_for("none is alone", || is(&cluster, "ready\n"));
+        wait_for("one leads", || cluster.sum("polytab_channels_led") == 1);
+    }
+
+    assert_eq!(passed(&playing.wait_with_output().unwrap()), 1);
+}
+
 /// Plays scenarios against the instances, which must pass; gives how many there were.
 fn play(cluster: &Cluster, mocks: [u16; 4], scenarios: impl IntoIterator<Item = OsString>) -> usize {
+    let mut command = playing(cluster, mocks, scenarios);
+    // Nine processes beside the other tests: a busy machine may spoil one try.
+    passed(&command.args(["--retries", "1"]).output().unwrap())
+}
+
+fn playing(cluster: &Cluster, mocks: [u16; 4], scenarios: impl IntoIterator<Item = OsString>) -> Command {
     let url = format!("{}/ui-server/ws", cluster.public().replace("http", "ws"));
     let config = cluster.folder.path().join("polytab.toml");
     fs::write(&config, TARGET.replace("URL", &url)).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_polytab"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polytab"));
+    command
         .args(["run", "--target", "instances", "--message-format", "json"])
-        // Nine processes beside the other tests: a busy machine may spoil one try.
-        .args(["--retries", "1"])
         .args(["--mock-ports", &mocks.map(|port| port.to_string()).join(",")])
         .arg("--config")
         .arg(config)
         .args(scenarios)
-        .env("CI", "true")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+        .env("CI", "true");
+    command
+}
+
+/// How many scenarios there were, all of which must have passed.
+fn passed(output: &Output) -> usize {
+    let text = String::from_utf8_lossy(&output.stdout);
     let reports = text.lines().filter_map(|line| {
         let line: Value = serde_json::from_str(line).unwrap();
         let report = line.get("report")?;
