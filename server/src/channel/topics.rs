@@ -28,6 +28,8 @@ struct Known {
     holders: BTreeSet<TabId>,
     /// Holders that wait for their `ack`: until GitLab accepts the topic, or who streams it tells what they missed.
     waiting: BTreeMap<TabId, Wait>,
+    /// Whether something may have been missed here, and who streams it was not heard since.
+    is_doubted: bool,
     /// How many events came.
     came: usize,
     /// The event after which GitLab is asked for more.
@@ -117,7 +119,14 @@ impl Topics {
         });
         known.holders.insert(tab);
         if known.accepted && !known.waiting.contains_key(&tab) {
-            let missed = last_event.as_ref().map(|last| self.log.after(topic, last, now));
+            let known_after = |last| {
+                if known.is_doubted {
+                    None
+                } else {
+                    self.log.after(topic, last, now)
+                }
+            };
+            let missed = last_event.as_deref().map(known_after);
             if known.is_streamed || missed.as_ref().is_none_or(Option::is_some) {
                 return Some(Welcome {
                     tab,
@@ -133,7 +142,7 @@ impl Topics {
             since,
             has_ack: false,
         };
-        known.waiting.entry(tab).or_insert_with(wait);
+        known.waiting.entry(tab).or_insert_with(wait).has_ack = false;
         None
     }
 
@@ -213,6 +222,7 @@ impl Topics {
         let Some(known) = self.known.get_mut(&topic) else {
             return Vec::new();
         };
+        known.is_doubted &= !is_all_known;
         let mut welcomes = Vec::new();
         for (tab, wait) in std::mem::take(&mut known.waiting) {
             let Some(last) = &wait.last_event else {
@@ -348,6 +358,7 @@ impl Known {
         if self.is_streamed || !self.accepted || self.last_event.is_none() {
             return;
         }
+        self.is_doubted = true;
         for tab in &self.holders {
             let wait = || Wait {
                 last_event: self.last_event.clone(),
@@ -644,6 +655,17 @@ mod tests {
         assert_eq!(told(welcomes), [(A, Some(true), ids(&["e-2", "e-3", "e-4"]))]);
         assert_eq!(event(&mut topics, "e-5"), [A]);
         assert_eq!(event(&mut topics, "e-2"), []);
+
+        topics.doubt();
+        assert_eq!(subscribe(&mut topics, A, (None, 0)), []);
+        assert_eq!(
+            subscribe(&mut topics, B, (Some("e-4"), 0)),
+            [],
+            "there may be a gap"
+        );
+        topics.leave(B);
+        let welcomes = topics.accepted(topic(), kept(None, &["e-5"]), Duration::ZERO);
+        assert!(!welcomes[0].has_ack, "it asked for another");
 
         // Who streams has missed nothing.
         topics.stream(topic(), None);
