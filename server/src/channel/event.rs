@@ -116,6 +116,8 @@ impl Came {
 pub(crate) enum Earlier {
     /// GitLab was asked for all after this one, if any.
     Asked(Option<String>),
+    /// The stream was there before; nothing is said of what came.
+    There,
     /// The stream was there before: all that came after this one; if that is unknown, the last that came.
     Kept {
         after: Option<String>,

@@ -63,7 +63,7 @@ impl Terms {
             events: Bounds {
                 // All of them go into an outbox at once, beside what is there.
                 events: config.resume_entries.min(config.outbox_messages / 2),
-                bytes: config.outbox_bytes / 2,
+                bytes: config.event_bytes,
                 window: config.resume_window.0,
             },
         }

@@ -252,7 +252,7 @@ fn who_streams_a_topic_tells_what_it_kept_where_a_tab_waits_for_what_it_missed()
 
     let [to_one_that_is_new, to_one_that_comes_back] = [false, true].map(&mut announced);
 
-    let [Effect::Announce(_, Earlier::Asked(None))] = &to_one_that_is_new[..] else {
+    let [Effect::Announce(_, Earlier::There)] = &to_one_that_is_new[..] else {
         panic!("{to_one_that_is_new:?}");
     };
     let [Effect::Announce(_, Earlier::Kept { after: None, events })] = &to_one_that_comes_back[..] else {

@@ -126,7 +126,7 @@ impl ChannelState {
                 let earlier = if hold.behind {
                     self.topics.kept(*topic, age)
                 } else {
-                    Earlier::Asked(None)
+                    Earlier::There
                 };
                 effects.push(Effect::Announce(*topic, earlier));
             }

@@ -201,6 +201,7 @@ impl Topics {
                 }
                 (after, known.is_streamed)
             }
+            Earlier::There => (None, false),
             Earlier::Kept { after, events } => {
                 if !known.is_streamed && !known.waiting.is_empty() {
                     self.take_over(topic, (after, events), now);
@@ -601,6 +602,20 @@ mod tests {
 
         let welcomes = accept(&mut topics, kept(Some("e-1"), &["e-2", "e-3"]));
         assert_eq!(welcomes, [(B, Some(true), ids(&["e-3"]))]);
+    }
+
+    #[test]
+    fn who_waits_for_what_it_missed_is_not_answered_by_an_announcement_to_others() {
+        let mut topics = topics();
+        subscribe(&mut topics, A, (None, 0));
+        subscribe(&mut topics, B, (Some("e-1"), 0));
+
+        assert_eq!(accept(&mut topics, Earlier::There), [(A, None, vec![])]);
+        event(&mut topics, "e-3");
+        assert_eq!(accept(&mut topics, Earlier::There), []);
+
+        let welcomes = accept(&mut topics, kept(Some("e-1"), &["e-2"]));
+        assert_eq!(welcomes, [(B, Some(true), ids(&["e-2", "e-3"]))]);
     }
 
     #[test]

@@ -106,13 +106,13 @@ pub(crate) async fn relay(host: Arc<Host>) -> Infallible {
     loop {
         match host.reach.note(host.coordinator.letters().await) {
             Ok(letters) => {
-                for letter in letters {
-                    deliver(&host, letter).await;
-                }
                 // The coordinator may hold less than it did; what it holds for one that stood still is bounded.
                 let found = host.reach.finds();
                 if std::mem::replace(&mut finds, found) != found || last.elapsed() > STOOD_STILL {
                     host.hub.doubt().await;
+                }
+                for letter in letters {
+                    deliver(&host, letter).await;
                 }
                 last = Instant::now();
             }
