@@ -11,6 +11,8 @@ pub(crate) mod state;
 mod state_tests;
 mod streams;
 pub(crate) mod topics;
+#[cfg(test)]
+mod topics_tests;
 mod turns;
 
 #[cfg(test)]
