@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -19,7 +19,7 @@ use super::{
     programs::{Server, polytab, program, start},
     proxies::Proxy,
 };
-use crate::{ports::free, process::Process};
+use crate::{ports::free, process::Process, secrets::pattern};
 
 /// What takes longer than this will not happen.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -178,7 +178,7 @@ impl Cluster {
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
-        let log = self.folder.path().join(format!("instance-{nth}.log"));
+        let log = self.log(nth);
         self.instances.push(start(command.stdout(Stdio::null()), &log));
     }
 
@@ -226,7 +226,29 @@ impl Cluster {
     pub(super) fn end(&self, mut load: Process) -> (Option<i32>, String) {
         let code = load.0.wait().expect("it was started").code();
         let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        (code, read("load.out") + &read("load.err"))
+        let said = read("load.out") + &read("load.err");
+        self.tells_no_secret(&said);
+        (code, said)
+    }
+
+    /// Searches for secrets what operators read: what a load said, and what each instance logged and measured. Not the
+    /// result, whose histograms are as random to look at; `crate::secrets` searches one for what was really issued.
+    fn tells_no_secret(&self, said: &str) {
+        let instances = (0..self.instances.len()).flat_map(|nth| {
+            let log = fs::read_to_string(self.log(nth)).expect("it was begun");
+            assert!(log.contains("channel begins"), "{log}");
+            // One that was ended is asked in vain.
+            [log, self.get(nth, "/metrics"), self.get(nth, "/debug/channels")]
+        });
+        let pattern = pattern();
+        for text in instances.chain([said.to_owned()]) {
+            let found = pattern.find(&text).map(|found| found.as_str());
+            assert_eq!(found, None, "{text}");
+        }
+    }
+
+    fn log(&self, nth: usize) -> PathBuf {
+        self.folder.path().join(format!("instance-{nth}.log"))
     }
 
     /// Waits until so many tabs are open, over all instances that answer.

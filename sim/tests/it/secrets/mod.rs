@@ -321,6 +321,12 @@ async fn polytab(folder: &TempDir, arguments: &[&str]) -> (i32, String) {
     )
 }
 
+/// A JWT; a value of 256 random bits, as codes and cookies of the server are; the client's secret; passwords.
+pub(crate) fn pattern() -> Regex {
+    Regex::new(r"eyJ[\w-]{8,}\.|\b[\w-]{43}\b|client-secret-for-tests|pass(word-of-\w+|-for-tests-only)")
+        .unwrap()
+}
+
 #[tokio::test]
 async fn no_secret_is_in_what_a_run_writes() {
     let folder = tempfile::tempdir().unwrap();
@@ -338,10 +344,7 @@ async fn no_secret_is_in_what_a_run_writes() {
         "--report",
         "junit=junit.xml",
     ];
-    // A JWT; a value of 256 random bits, as codes and cookies of the server are; the client's secret; passwords.
-    let secret =
-        Regex::new(r"eyJ[\w-]{8,}\.|\b[\w-]{43}\b|client-secret-for-tests|pass(word-of-\w+|-for-tests-only)")
-            .unwrap();
+    let secret = pattern();
 
     let (code, said) = polytab(&folder, &run).await;
 
