@@ -42,6 +42,8 @@ struct Ear {
     stream: Option<String>,
     /// The highest number heard.
     seq: Option<u64>,
+    /// Whether every number above it is for this tab. Not so before the state was told: that tells of all before.
+    follows: bool,
     /// Numbers that are missing below it, and since when.
     gaps: VecDeque<(u64, Duration)>,
     /// Changes that were counted as missed, and whose numbers may yet be missing, or come late.
@@ -113,6 +115,7 @@ impl Hearing {
         let ear = &mut self.tabs[tab];
         ear.ready = Some(now);
         ear.initial = initial;
+        ear.follows = !initial;
     }
 
     /// The tab is gone: what it has not heard it no longer has to; numbers that it missed it missed.
@@ -178,6 +181,7 @@ impl Hearing {
         }
         if let Some(seq) = said.seq {
             ear.number(seq, said.superseded, moment);
+            ear.follows |= said.notifies;
         }
         if !said.notifies {
             return;
@@ -304,8 +308,8 @@ impl Ear {
             self.gaps.pop_front();
             tally.count(Count::Missed);
         }
-        let Some(last) = self.seq else {
-            self.seq = Some(seq);
+        let Some(last) = self.seq.filter(|_| self.follows) else {
+            self.seq = self.seq.max(Some(seq));
             return;
         };
         if seq > last {
@@ -453,6 +457,39 @@ mod tests {
         two.0.end(&mut two.1);
 
         assert_eq!(two.counts(), [1, 0, 0, 0]);
+    }
+
+    /// A tab at number 3 when it opens, that is told this, and then the numbers 6, 7 and 9.
+    fn missed_after(initial: bool, told: &[Said]) -> u64 {
+        let mut two = Two::new();
+        two.0.ready(0, initial, Duration::ZERO);
+        let opened = Said {
+            seq: Some(3),
+            ..Said::default()
+        };
+        two.hears(0, 1, opened);
+        for said in told {
+            two.hears(0, 2, said);
+        }
+        for seq in [6, 7, 9] {
+            two.hears(0, 20, numbered(seq));
+        }
+        two.0.end(&mut two.1);
+        two.counts()[0]
+    }
+
+    #[test]
+    fn numbers_that_the_state_told_of_are_not_missed() {
+        // 4 was told to others before this tab had asked for the like of it.
+        assert_eq!(missed_after(true, &[plain()]), 1, "8");
+        assert_eq!(missed_after(true, &[numbered(5)]), 1, "8");
+        assert_eq!(missed_after(true, &[numbered(4)]), 2, "5 and 8");
+        assert_eq!(missed_after(true, &[]), 1, "8");
+    }
+
+    #[test]
+    fn a_tab_that_is_told_no_state_misses_every_number_since_it_opened() {
+        assert_eq!(missed_after(false, &[]), 3, "4, 5 and 8");
     }
 
     #[test]

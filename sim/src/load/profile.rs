@@ -310,7 +310,7 @@ pub struct Notification {
     /// JSON pointer to a text with the mark that was given when the change was made.
     #[serde(default)]
     pub mark: Option<Pointer>,
-    /// Whether a tab is told the state once it is ready.
+    /// Whether a tab is told the state once it is ready. Then only numbers after that can be missed.
     #[serde(default)]
     pub initial: bool,
 }
