@@ -199,13 +199,25 @@ mod tests {
     use super::*;
     use crate::{
         result::{Shard, samples},
-        tally::{Count, Metric},
+        tally::{Count, Metric, Tally},
     };
 
     fn shard(index: u32, of: u32) -> LoadResult {
         LoadResult {
             shard: Some(Shard { index, of }),
             ..samples::result(2)
+        }
+    }
+
+    /// What a worker counted that these happened to: the shard, the interval, and the delay in microseconds.
+    fn feed(result: &mut LoadResult, events: impl Iterator<Item = (u32, usize, u64)>) {
+        let mut tallies = vec![Tally::default(); result.intervals.len()];
+        for (_, interval, micros) in events {
+            tallies[interval].record(Metric::Fanout, Duration::from_micros(micros));
+            tallies[interval].count(Count::Notified);
+        }
+        for (interval, tally) in result.intervals.iter_mut().zip(&tallies) {
+            interval.seen = Packed::from(tally);
         }
     }
 
@@ -217,17 +229,11 @@ mod tests {
         ) {
             let mut whole = samples::result(2);
             let mut parts: Vec<_> = (0..4).map(|index| shard(index, 4)).collect();
-            for result in parts.iter_mut().chain([&mut whole]) {
-                result.intervals.iter_mut().for_each(|interval| interval.seen = Packed::default());
+            for (index, part) in (0..).zip(&mut parts) {
+                let own = events.iter().filter(|(fed, ..)| *fed == index);
+                feed(part, own.copied());
             }
-            for (index, stretch, micros) in events {
-                for result in [&mut whole, &mut parts[index as usize]] {
-                    let mut tally = result.intervals[stretch].tally();
-                    tally.record(Metric::Fanout, Duration::from_micros(micros));
-                    tally.count(Count::Notified);
-                    result.intervals[stretch].seen = Packed::from(&tally);
-                }
-            }
+            feed(&mut whole, events.iter().copied());
 
             // As they are collected: written, and read again.
             let read = |part: &LoadResult| serde_json::from_str(&serde_json::to_string(part).unwrap()).unwrap();

@@ -60,8 +60,9 @@ impl Size {
         let Self {
             users, tabs, turn, ..
         } = self;
-        // Where seconds are turns, a machine that stands still for one is given some.
-        let notification = notification + if self.speed > 1 { 6 } else { 0 };
+        // Where seconds are turns, a machine that stands still for some is given as many.
+        let (arrive, late) = if self.speed > 1 { (6, 6) } else { (3, 0) };
+        let notification = notification + late;
         format!(
             "users: {users}\ntabs_per_user: {{{tabs}: 100%}}\n\
              client: {{reconnect_after: 500ms, reconnect_on: [1006, 1012, 4000, 4503]}}\n\
@@ -69,7 +70,7 @@ impl Size {
              changes: every {}s\n\
              limits: {{turn: {turn}s, start_delay: {}, notification: {notification}s, settling: {}s, lag: 1h}}\n\
              thresholds: [{}]\n",
-            turn * 3,
+            turn * arrive,
             turn * turns,
             turn * 3,
             format_args!("{}ms", 3000 / self.speed),
@@ -308,7 +309,7 @@ fn each_proxy_as_shipped_keeps_a_users_tabs_together() {
     for proxy in [NGINX, HAPROXY, ENVOY] {
         if is_possible(proxy) {
             // So many that no instance is left out by chance.
-            let users = 60;
+            let users = 40;
             kept_together(proxy, Size { users, ..SMALL });
         }
     }
