@@ -34,7 +34,7 @@ fn missing() -> Option<&'static str> {
 }
 
 /// How many servers, each with mocks of its own, share the suite: its scenarios wait most of their time.
-const SHARES: u16 = 8;
+const SHARES: u16 = 12;
 
 fn node_server([port, keycloak, backend, _, _]: [u16; 5]) -> Process {
     let child = Command::new("node")
