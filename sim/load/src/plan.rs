@@ -347,7 +347,7 @@ pub struct Notification {
     pub user: Option<String>,
     /// What was said when the change was made.
     pub mark: Option<String>,
-    /// Whether a tab is told the state once it is ready: only numbers after that can be missed.
+    /// Whether a tab is told the state once it is ready: no number before its first numbered notification is missed.
     pub initial: bool,
 }
 

@@ -310,7 +310,8 @@ pub struct Notification {
     /// JSON pointer to a text with the mark that was given when the change was made.
     #[serde(default)]
     pub mark: Option<Pointer>,
-    /// Whether a tab is told the state once it is ready. Then only numbers after that can be missed.
+    /// Whether a tab is told the state once it is ready. Then no number before its first numbered notification is
+    /// missed: others may have been told what the state tells it.
     #[serde(default)]
     pub initial: bool,
 }

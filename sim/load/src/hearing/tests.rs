@@ -1,0 +1,243 @@
+//! Tests of what tabs heard and missed.
+
+use std::borrow::Borrow;
+
+use super::*;
+
+const USER: u64 = 4;
+
+/// Two tabs, ready at 0 and settled at 10 s.
+struct Two(Hearing, Tally);
+
+impl Two {
+    fn new() -> Self {
+        let mut hearing = Hearing::new(2);
+        hearing.ready(0, false, Duration::ZERO);
+        hearing.ready(1, false, Duration::ZERO);
+        Self(hearing, Tally::default())
+    }
+
+    fn change(&mut self, second: u64) -> u32 {
+        self.0.change(Duration::from_secs(second), &mut self.1)
+    }
+
+    fn hears(&mut self, tab: usize, second: u64, said: impl Borrow<Said>) {
+        let limits = Limits::default();
+        let mut moment = Moment {
+            limits: &limits,
+            now: Duration::from_secs(second),
+            tally: &mut self.1,
+        };
+        self.0.heard((USER, tab), said.borrow(), &mut moment);
+    }
+
+    fn counts(&self) -> [u64; 4] {
+        [Count::Missed, Count::Doubled, Count::OutOfOrder, Count::CrossUser].map(|count| self.1.get(count))
+    }
+}
+
+fn plain() -> Said {
+    Said {
+        notifies: true,
+        ..Said::default()
+    }
+}
+
+fn numbered(seq: u64) -> Said {
+    Said {
+        seq: Some(seq),
+        ..plain()
+    }
+}
+
+fn marked(change: u32) -> Said {
+    let mark = Mark { user: USER, change };
+    Said {
+        mark: Mark::find(&format!("x {mark} y")),
+        ..plain()
+    }
+}
+
+#[test]
+fn a_plain_notification_tells_of_all_changes_until_then() {
+    let mut two = Two::new();
+    two.change(20);
+    two.change(21);
+
+    two.hears(0, 22, plain());
+    two.hears(1, 24, plain());
+
+    let fanout = two.1.metric(Metric::Fanout).unwrap();
+    assert_eq!((fanout.count(), fanout.max().as_secs()), (4, 4));
+    assert_eq!(two.1.metric(Metric::Skew).unwrap().count(), 2);
+    assert_eq!(two.counts(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_change_that_one_tab_never_hears_of_is_missed_once() {
+    let mut two = Two::new();
+    let id = two.change(20);
+    two.hears(0, 21, plain());
+
+    two.0.overdue(id, &mut two.1);
+    two.hears(1, 60, plain());
+    two.hears(1, 61, plain());
+
+    assert_eq!(two.counts(), [1, 1, 0, 0]);
+}
+
+#[test]
+fn nobody_hears_twice() {
+    let mut two = Two::new();
+    two.change(20);
+    for second in [21, 22] {
+        two.hears(0, second, plain());
+    }
+    two.hears(1, 5, plain());
+
+    assert_eq!(two.counts(), [0, 1, 0, 0]);
+}
+
+#[test]
+fn numbers_tell_lost_doubled_and_late_ones_apart() {
+    let mut two = Two::new();
+    for seq in [1, 2, 4, 4, 7, 5, 8] {
+        two.hears(0, 20, numbered(seq));
+    }
+
+    two.0.end(&mut two.1);
+
+    assert_eq!(two.counts(), [2, 1, 1, 0]);
+}
+
+#[test]
+fn numbers_that_were_superseded_are_not_missed() {
+    let mut two = Two::new();
+    for (seq, superseded) in [(1, 0), (4, 2), (8, 2), (9, 100)] {
+        let said = Said {
+            superseded,
+            ..numbered(seq)
+        };
+        two.hears(0, 20, said);
+    }
+
+    two.0.end(&mut two.1);
+
+    assert_eq!(two.counts(), [1, 0, 0, 0]);
+}
+
+/// A tab at number 3 when it opens, that is told this, and then the numbers 6, 7 and 9.
+fn missed_after(initial: bool, told: &[Said]) -> u64 {
+    let mut two = Two::new();
+    two.0.ready(0, initial, Duration::ZERO);
+    let opened = Said {
+        seq: Some(3),
+        ..Said::default()
+    };
+    two.hears(0, 1, opened);
+    for said in told {
+        two.hears(0, 2, said);
+    }
+    for seq in [6, 7, 9] {
+        two.hears(0, 20, numbered(seq));
+    }
+    two.0.end(&mut two.1);
+    assert_eq!(two.counts()[1..], [0, 0, 0], "neither doubled nor late");
+    two.counts()[0]
+}
+
+#[test]
+fn numbers_that_the_state_told_of_are_not_missed() {
+    // 4 was told to others before this tab had asked for the like of it.
+    assert_eq!(missed_after(true, &[plain()]), 1, "8");
+    assert_eq!(missed_after(true, &[numbered(5)]), 1, "8");
+    assert_eq!(missed_after(true, &[numbered(4)]), 2, "5 and 8");
+    assert_eq!(missed_after(true, &[numbered(3)]), 3, "4, 5 and 8");
+    assert_eq!(missed_after(true, &[]), 1, "8");
+}
+
+#[test]
+fn a_tab_that_is_told_no_state_misses_every_number_since_it_opened() {
+    assert_eq!(missed_after(false, &[]), 3, "4, 5 and 8");
+}
+
+#[test]
+fn a_lost_number_is_not_counted_again_when_its_change_is_overdue() {
+    let mut two = Two::new();
+    two.hears(0, 11, numbered(1));
+    let id = two.change(20);
+    two.hears(1, 21, plain());
+    two.0.overdue(id, &mut two.1);
+    two.change(50);
+
+    two.hears(0, 51, numbered(3));
+    two.hears(1, 51, plain());
+    two.0.end(&mut two.1);
+
+    assert_eq!(two.counts(), [1, 0, 0, 0]);
+}
+
+#[test]
+fn marks_tell_which_change_it_was() {
+    let mut two = Two::new();
+    let ids = [two.change(20), two.change(21), two.change(22)];
+
+    for id in [ids[0], ids[2], ids[1], ids[1]] {
+        two.hears(0, 23, marked(id));
+    }
+    for id in ids {
+        two.0.overdue(id, &mut two.1);
+    }
+
+    assert_eq!(two.counts(), [3, 1, 1, 0]);
+}
+
+#[test]
+fn what_is_meant_for_another_is_told_by_name_stream_or_mark() {
+    let mut two = Two::new();
+    let stream = |name: &str| Said {
+        stream: Some(name.to_owned()),
+        ..plain()
+    };
+    two.hears(
+        0,
+        20,
+        Said {
+            stream: Some("a".to_owned()),
+            ..Said::default()
+        },
+    );
+
+    two.hears(0, 21, stream("b"));
+    two.hears(
+        0,
+        21,
+        Said {
+            is_for_another: true,
+            ..plain()
+        },
+    );
+    two.hears(
+        0,
+        21,
+        Said {
+            mark: Some(Mark { user: 5, change: 0 }),
+            ..plain()
+        },
+    );
+
+    assert_eq!(two.counts(), [0, 0, 0, 3]);
+}
+
+#[test]
+fn a_tab_that_is_gone_has_missed_nothing() {
+    let mut two = Two::new();
+    let id = two.change(20);
+    two.hears(0, 21, plain());
+
+    two.0.gone(1, &mut two.1);
+    two.0.overdue(id, &mut two.1);
+
+    assert_eq!(two.counts(), [0, 0, 0, 0]);
+    assert_eq!(two.1.metric(Metric::FanoutLast).unwrap().count(), 1);
+}
