@@ -13,7 +13,7 @@ use polytab_protocol::{
     message::{ClientMessage, ErrorCode, ServerMessage},
 };
 use tokio::{
-    io::AsyncReadExt,
+    io::AsyncWriteExt,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at},
 };
 use tokio_tungstenite::{
@@ -310,41 +310,50 @@ impl Tab {
         None
     }
 
-    /// Ends the connection in order: a close frame, then the peer's side of it, so that it never meets a reset.
+    /// Ends the connection in order (RFC 6455 §7.1.1): a close frame, the peer's close frame, then the end of the
+    /// TCP stream from this side. Reading goes on until the peer ends its side too, because closing a socket with
+    /// unread bytes resets it, and the peer would lose the close frame.
     async fn end(mut self, end: End) {
         let deadline = Instant::now() + self.host.config.close_timeout.0;
-        let close = match end {
+        match end {
+            // The answer to the peer's close frame may still wait.
             End::Gone => {
-                // The answer to the peer's close frame may still wait.
                 timeout_at(deadline, self.sink.close()).await.ok();
-                return;
             }
             End::Stuck => return self.cut(),
-            End::Close(close) => close,
+            End::Close(close) => {
+                if !matches!(timeout_at(deadline, self.close(close)).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        }
+        let Ok(mut socket) = self.sink.reunite(self.stream) else {
+            return;
         };
+        let stream = socket.get_mut();
+        let leaving = async {
+            // Browsers report the close only when the TCP stream has ended; Chromium waits up to 2 s for it.
+            stream.shutdown().await?;
+            tokio::io::copy(stream, &mut tokio::io::sink()).await
+        };
+        timeout_at(deadline, leaving).await.ok();
+    }
+
+    /// Sends a close frame and waits until the peer has answered it. After a protocol error the answer is not readable
+    /// any more, and is not waited for.
+    async fn close(&mut self, close: Close) -> Result<(), tungstenite::Error> {
         self.host
             .metrics
             .closes
             .get_or_create(&Closed { code: close.code })
             .inc();
-        let frame = CloseFrame {
+        self.tell(CloseFrame {
             code: close.code.into(),
             reason: close.reason.into(),
-        };
-        if !matches!(timeout_at(deadline, self.tell(frame)).await, Ok(Ok(()))) {
-            return;
-        }
-        let rest = async { while let Some(Ok(_)) = self.stream.next().await {} };
-        timeout_at(deadline, rest).await.ok();
-        // After a fault the stream gives no messages any more; the peer may still send.
-        let Ok(mut socket) = self.sink.reunite(self.stream) else {
-            return;
-        };
-        let discard = async {
-            let mut waste = [0; 1024];
-            while let Ok(1..) = socket.get_mut().read(&mut waste).await {}
-        };
-        timeout_at(deadline, discard).await.ok();
+        })
+        .await?;
+        while let Some(Ok(_)) = self.stream.next().await {}
+        Ok(())
     }
 
     /// Writes a close frame behind all that waits: a buffer that is full has no room for it. What the peer sends is taken
