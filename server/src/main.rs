@@ -5,6 +5,7 @@ mod telemetry;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use anyhow::{Context, ensure};
 use clap::Parser;
 use futures_util::future::Either;
 use polytab_seams::{
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 const USAGE: u8 = 2;
 /// Exit code when the surroundings do not allow a start.
 const ENVIRONMENT: u8 = 6;
+/// Descriptors of the runtime, of signals, the listener and the standard streams, and some for connections.
+const LEAST_DESCRIPTORS: u64 = 32;
 
 /// The Polytab reference server.
 ///
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
     if arguments.print_config {
         return print(&config.masked());
     }
-    match serve(&config) {
+    match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -125,11 +128,17 @@ fn print(config: &Config) -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn serve(config: &Config) -> anyhow::Result<()> {
-    use anyhow::Context;
+/// Serves on a runtime of several threads. It cannot be built when descriptors are used up.
+fn run(config: Config) -> anyhow::Result<()> {
+    let config = fit_descriptors(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(&config))
+}
 
-    take_descriptors(config);
+async fn serve(config: &Config) -> anyhow::Result<()> {
     let identity = identity(config)?.map(watch::Sender::new);
     let handshake = config.header_timeout.0;
     let listen = config.listen.clone();
@@ -178,9 +187,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// Takes as many descriptors as the system allows: many give a process 1024 unless it asks. Says so when those are
-/// fewer than connections may need.
-fn take_descriptors(config: &Config) {
+/// Takes as many descriptors as the system allows, because many systems give a process 1024 unless it asks; lowers the
+/// bounds of connections when those are too few.
+fn fit_descriptors(config: Config) -> anyhow::Result<Config> {
     let limit = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: limit.maximum,
@@ -190,17 +199,27 @@ fn take_descriptors(config: &Config) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let needed = config.connections + config.handshakes;
     // Without a number there is no limit.
-    let Some(descriptors) = taken.filter(|taken| *taken < needed as u64) else {
-        return;
+    let Some(descriptors) = taken else {
+        return Ok(config);
     };
-    tracing::warn!(
-        descriptors,
-        needed,
-        "fewer descriptors than `connections` and `handshakes`: raise the hard limit (`ulimit -Hn`, `LimitNOFILE`), or \
-         lower those"
+    ensure!(
+        descriptors >= LEAST_DESCRIPTORS,
+        "the system allows {descriptors} descriptors, and at least {LEAST_DESCRIPTORS} are needed; raise the hard limit \
+         (`ulimit -Hn`, `LimitNOFILE`)"
     );
+    let wanted = config.connections;
+    let config = config.fitted_to(usize::try_from(descriptors).unwrap_or(usize::MAX));
+    if config.connections < wanted {
+        tracing::warn!(
+            descriptors,
+            connections = config.connections,
+            handshakes = config.handshakes,
+            "too few descriptors: `connections` and `handshakes` are lowered to these; raise the hard limit (`ulimit \
+             -Hn`, `LimitNOFILE`)"
+        );
+    }
+    Ok(config)
 }
 
 /// Who the server is, when it speaks TLS itself.

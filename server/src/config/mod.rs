@@ -136,6 +136,9 @@ pub struct Config {
     /// Connections held at once that are no tabs, or not yet; further ones wait in the system's backlog. A
     /// handshake takes some milliseconds, and a peer that is slow at it has as long as `header_timeout`.
     pub handshakes: usize,
+    /// Descriptors that no connection of a client takes: they are for calls to upstream services, Redis and files. Where
+    /// the system allows too few, this keeps at most a quarter of them, and `connections` and `handshakes` are lowered.
+    pub reserved_descriptors: usize,
     /// Connections of one address, or of one IPv6 network of 64 bits; `0` is no limit. Many people share an address
     /// behind a NAT: this is 50 of them with 20 tabs each. The loopback may have any number.
     pub connections_per_address: usize,
@@ -227,6 +230,7 @@ impl Default for Config {
             resume_window: seconds(120),
             connections: 16_000,
             handshakes: 2_000,
+            reserved_descriptors: 2_000,
             connections_per_address: 1024,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::XForwardedFor,
@@ -388,6 +392,23 @@ impl Config {
     /// Whether browsers reach the server over https, by itself or through a proxy.
     pub(crate) fn is_https(&self) -> bool {
         self.public_url.scheme() == "https"
+    }
+
+    /// The same settings for a process that may open so many descriptors. Both bounds of connections shrink alike, and
+    /// neither below one.
+    #[must_use]
+    pub fn fitted_to(mut self, descriptors: usize) -> Self {
+        let wanted = self.connections.saturating_add(self.handshakes);
+        let reserved = self.reserved_descriptors.min(descriptors / 4);
+        let free = descriptors - reserved;
+        if wanted > free {
+            let shrunk = |bound: usize| {
+                let share = bound as u128 * free as u128 / wanted as u128;
+                usize::try_from(share).unwrap_or(usize::MAX).max(1)
+            };
+            (self.connections, self.handshakes) = (shrunk(self.connections), shrunk(self.handshakes));
+        }
+        self
     }
 
     /// The same settings for people to look at: secrets are masked.

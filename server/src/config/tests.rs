@@ -350,3 +350,28 @@ fn what_is_said_of_a_file_shows_nothing_of_a_secret() {
         assert!(!told.contains("hush") && !told.contains("4711"), "{told}");
     }
 }
+
+#[test]
+fn bounds_of_connections_shrink_to_the_descriptors_that_there_are() {
+    let bounds = |connections, handshakes, reserved_descriptors, descriptors| {
+        let config = Config {
+            connections,
+            handshakes,
+            reserved_descriptors,
+            ..Config::default()
+        };
+        let config = config.fitted_to(descriptors);
+        (config.connections, config.handshakes)
+    };
+
+    assert_eq!(bounds(80, 20, 10, 110), (80, 20), "enough for all");
+    assert_eq!(
+        bounds(80, 20, 10, 60),
+        (40, 10),
+        "the reserve stays, the rest is shared"
+    );
+    assert_eq!(bounds(80, 20, 900, 40), (24, 6), "at most a quarter is reserved");
+    assert_eq!(bounds(80, 20, 0, 1), (1, 1), "neither bound is zero");
+    let most = usize::MAX;
+    assert_eq!(bounds(most, most, most, 8), (3, 3), "no bound overflows");
+}

@@ -125,9 +125,6 @@ fn key(request: &Request) -> Result<String, Box<Refusal>> {
     if request.version() != Version::HTTP_11 || request.method() != Method::GET {
         return Err(bad("a WebSocket begins with GET over HTTP/1.1"));
     }
-    if single(headers, header::HOST).is_none() {
-        return Err(bad("one `Host` is needed"));
-    }
     if !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
         return Err(bad(
             "this is a WebSocket: `Connection: upgrade` and `Upgrade: websocket` are needed",

@@ -3,6 +3,7 @@
 mod body;
 mod forwarded;
 mod handshake;
+mod host_header;
 mod operations;
 mod sign_in;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::{MethodRouter, any, get, post},
 };
 
@@ -49,5 +50,6 @@ pub(crate) fn router(host: &Arc<Host>) -> Router {
         .fold(router, |router, (path, page)| router.route(path, page()))
         .route(&host.config.path, any(handshake::upgrade))
         .layer(from_fn_with_state(Arc::clone(host), body::whole))
+        .layer(from_fn(host_header::require_one))
         .with_state(Arc::clone(host))
 }

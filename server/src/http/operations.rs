@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 use polytab_seams::serve::Peer;
 use serde_json::json;
 
-use super::forwarded::is_forwarded;
+use super::{forwarded::is_forwarded, host_header};
 use crate::{admission, host::Host};
 
 /// The media type that Prometheus asks for (OpenMetrics 1.0).
@@ -60,14 +60,16 @@ pub(super) async fn version(State(host): State<Arc<Host>>) -> Response {
     Json(json!({ "name": "polytab-server", "version": host.config.version })).into_response()
 }
 
-/// For the loopback only. A proxy there asks for somebody else.
+/// Shows the channels to callers on this machine. A proxy there may ask for another machine, and a page whose name was
+/// rebound to the loopback has a foreign `Host`.
 pub(super) async fn channels(
     State(host): State<Arc<Host>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Response {
     let is_near = admission::address(&peer.name).is_some_and(|address| address.is_loopback());
-    if !host.config.debug_channels || !is_near || is_forwarded(&headers) {
+    let is_local = is_near && host_header::is_loopback(&headers) && !is_forwarded(&headers);
+    if !host.config.debug_channels || !is_local {
         return StatusCode::NOT_FOUND.into_response();
     }
     Json(host.hub.overview().await).into_response()

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use polytab_protocol::{id::LoginSessionId, message::ErrorCode, sessions::Activation, topic::Topic};
 use polytab_seams::Seams;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
     matchers::{body_string_contains, header, method, path},
@@ -13,7 +17,7 @@ use wiremock::{
 
 use crate::{
     channel::event::{Came, Question, Reading, SessionsKind, StreamNews, Validity, Wanted},
-    config::Config,
+    config::{Config, Span},
     host::Host,
     metrics::Call,
 };
@@ -328,6 +332,40 @@ async fn an_event_id_that_no_header_can_carry_silences_no_topic() {
                 .all(|sent| sent == b"e-1" || sent == id.as_bytes())
         );
     }
+}
+
+/// Answers every connection with an event stream whose first line goes on until the peer leaves.
+async fn serve_endless_line(listener: TcpListener) {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ";
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        // An answer before its request would break the connection.
+        stream.read_u8().await.unwrap();
+        stream.write_all(HEAD).await.unwrap();
+        while stream.write_all(b"xxxxxxxx").await.is_ok() {
+            ticks.tick().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_line_never_ends_is_cut_and_opened_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = MockServer::start().await;
+    let mut config = host(&server).await.config.clone();
+    config.gitlab_url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    config.stream_silence = Span(Duration::from_millis(100));
+    let host = Arc::new(Host::new(config, Seams::system()));
+
+    let told = tokio::select! {
+        told = told(&host, 3) => told,
+        () = serve_endless_line(listener) => unreachable!("it serves for ever"),
+    };
+
+    assert_eq!(told, ["accepted", "accepted", "accepted"]);
 }
 
 #[tokio::test]

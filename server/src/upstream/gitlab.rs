@@ -13,7 +13,7 @@ use polytab_protocol::{
 };
 use polytab_seams::http::HttpClient;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
 use super::backend::join;
@@ -220,10 +220,16 @@ impl Gitlab {
         tell: &impl Fn(StreamNews) -> F,
     ) -> Ended {
         let mut decoder = Decoder::new(self.event_bytes);
-        // Heart-beats come more often than the silence lasts: without them the stream is dead.
-        while let Ok(Some(Ok(frame))) = timeout(self.silence, body.frame()).await {
+        // Heartbeats come more often than the silence lasts: a stream without them, or with a line that never ends, is
+        // dead.
+        let mut silent_at = Instant::now() + self.silence;
+        while let Ok(Some(Ok(frame))) = timeout_at(silent_at, body.frame()).await {
             let Some(chunk) = frame.data_ref() else { continue };
-            for item in decoder.push(chunk) {
+            let items = decoder.push(chunk);
+            if !items.is_empty() {
+                silent_at = Instant::now() + self.silence;
+            }
+            for item in items {
                 match item {
                     Item::Comment => {}
                     Item::TooLong { id } => {

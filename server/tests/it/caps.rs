@@ -220,7 +220,7 @@ async fn tabs_are_no_handshakes() {
 
 #[tokio::test]
 async fn channels_are_shown_on_the_spot_only() {
-    let request = |lines: &str| format!("GET /debug/channels HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let request = |lines: &str| format!("GET /debug/channels HTTP/1.1\r\n{lines}\r\n\r\n");
     for proxies in [&[][..], &["127.0.0.0/8"]] {
         let config = Config {
             debug_channels: true,
@@ -229,12 +229,18 @@ async fn channels_are_shown_on_the_spot_only() {
         };
         with_server(config.clone(), async |address| {
             for (lines, status) in [
-                ("", "200"),
-                ("X-Forwarded-For: 203.0.113.1\r\n", "404"),
-                ("X-Forwarded-For: 127.0.0.1\r\n", "404"),
-                ("Forwarded: for=127.0.0.1\r\n", "404"),
-                ("X-Real-IP: 127.0.0.1\r\n", "404"),
-                ("Via: 1.1 proxy\r\n", "404"),
+                ("Host: 127.0.0.1:8080", "200"),
+                ("Host: LOCALHOST", "200"),
+                ("Host: [::1]:1", "200"),
+                ("Host: localhost\r\nX-Forwarded-For: 203.0.113.1", "404"),
+                ("Host: localhost\r\nX-Forwarded-For: 127.0.0.1", "404"),
+                ("Host: localhost\r\nForwarded: for=127.0.0.1", "404"),
+                ("Host: localhost\r\nX-Real-IP: 127.0.0.1", "404"),
+                ("Host: localhost\r\nVia: 1.1 proxy", "404"),
+                // A page whose name was rebound to the loopback sends its own name.
+                ("Host: rebound.example", "404"),
+                ("Host: 127.0.0.1.rebound.example", "404"),
+                ("Host: 198.51.100.1", "404"),
             ] {
                 let head = head(address, &request(lines)).await;
                 assert_eq!(head.split(' ').nth(1), Some(status), "{lines}: {head}");
@@ -242,7 +248,7 @@ async fn channels_are_shown_on_the_spot_only() {
         })
         .await;
         with_listener(config, Far, async |address| {
-            let head = head(address, &request("")).await;
+            let head = head(address, &request("Host: localhost")).await;
             assert_eq!(head.split(' ').nth(1), Some("404"), "{head}");
         })
         .await;

@@ -296,3 +296,25 @@ async fn half(address: SocketAddr, nth: usize) {
         () = dripping => {}
     }
 }
+
+#[tokio::test]
+async fn every_page_wants_exactly_one_valid_host() {
+    with_server(Config::default(), async |address| {
+        for (request, status) in [
+            ("GET /healthz HTTP/1.1\r\nHost: a:1\r\n\r\n", "200"),
+            ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+            ("GET /healthz HTTP/1.1\r\n\r\n", "400"),
+            ("GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", "400"),
+            ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
+            ("GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+            ("GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
+            ("GET /healthz HTTP/1.1\r\nHost: a/b\r\n\r\n", "400"),
+            ("GET /healthz HTTP/1.1\r\nHost: user@a\r\n\r\n", "400"),
+            ("GET /auth/login HTTP/1.1\r\n\r\n", "400"),
+        ] {
+            let head = head(address, request).await;
+            assert_eq!(head.split(' ').nth(1), Some(status), "{request}: {head}");
+        }
+    })
+    .await;
+}

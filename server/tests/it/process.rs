@@ -9,7 +9,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{answer, peer};
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    services::{config, services},
+    support::{answer, peer},
+};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_polytab-server");
 
@@ -136,5 +141,48 @@ async fn it_takes_all_descriptors_that_the_system_allows() {
 
         assert!(answer(&mut peer).await.starts_with("HTTP/1.1 200 "));
         peers.push(peer);
+    }
+}
+
+#[tokio::test]
+async fn clients_leave_descriptors_for_upstream_calls() {
+    let services = services().await;
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\"", SERVER]);
+    let issuer = format!("oidc_issuer={}", config(&services).oidc_issuer);
+    let server = Process::started_by(command, &["header_timeout=1m", &issuer]);
+    let address = ([127, 0, 0, 1], server.port).into();
+    let mut first = peer(address, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer(&mut first).await.starts_with("HTTP/1.1 200 "));
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(peer(address, "").await);
+    }
+
+    // To be ready it needs the identity provider.
+    first
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect("the server reads");
+
+    let ready = answer(&mut first).await;
+    assert!(ready.contains("HTTP/1.1 200 "), "{ready}");
+}
+
+#[test]
+fn a_start_that_cannot_listen_says_so_and_exits_with_6() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let setting = format!("listen={}", taken.local_addr().expect("it listens"));
+    for descriptors in [4, 5, 6, 7, 8, 9, 10, 12, 16, 64] {
+        let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+
+        let output = Command::new("sh")
+            .args(["-c", &limited, SERVER, "--set", &setting])
+            .output()
+            .expect("the shell starts");
+
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{descriptors} descriptors: {log}");
+        assert!(!log.contains("panicked"), "{descriptors} descriptors: {log}");
     }
 }
