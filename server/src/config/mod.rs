@@ -398,12 +398,12 @@ impl Config {
     /// neither below one.
     #[must_use]
     pub fn fitted_to(mut self, descriptors: usize) -> Self {
-        let wanted = self.connections.saturating_add(self.handshakes);
+        let wanted = self.connections as u128 + self.handshakes as u128;
         let reserved = self.reserved_descriptors.min(descriptors / 4);
-        let free = descriptors - reserved;
+        let free = (descriptors - reserved) as u128;
         if wanted > free {
             let shrunk = |bound: usize| {
-                let share = bound as u128 * free as u128 / wanted as u128;
+                let share = bound as u128 * free / wanted;
                 usize::try_from(share).unwrap_or(usize::MAX).max(1)
             };
             (self.connections, self.handshakes) = (shrunk(self.connections), shrunk(self.handshakes));
