@@ -9,7 +9,7 @@ use futures_util::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use polytab_protocol::{
-    close::CloseCode,
+    close::{CloseCode, Return},
     message::{ClientMessage, ErrorCode, ServerMessage},
 };
 use tokio::{
@@ -172,9 +172,26 @@ impl Tab {
         let message = ServerMessage::error(error, text).encode(self.host.seams.clock.wall());
         let limit = self.host.config.write_timeout.0;
         match timeout(limit, self.sink.send(Message::text(message))).await {
-            Ok(Ok(())) => code.into(),
+            Ok(Ok(())) => self.pause(code).await,
             Ok(Err(_)) => End::Gone,
             Err(_) => End::Stuck,
+        }
+    }
+
+    /// Lets a refused tab wait for its close frame; a tab that leaves meanwhile is gone, and a drain ends the wait.
+    async fn pause(&mut self, code: CloseCode) -> End {
+        let over_at = Instant::now() + self.host.config.refusal_pause.0;
+        let is_there =
+            |read: &Option<Result<Message, _>>| matches!(read, Some(Ok(message)) if !message.is_close());
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(over_at) => return code.into(),
+                () = self.host.draining.cancelled() => return code.into(),
+                read = self.stream.next() => if !is_there(&read) {
+                    return End::Gone;
+                },
+            }
         }
     }
 
@@ -232,7 +249,7 @@ impl Tab {
     fn drain_close(&self) -> Close {
         let config = &self.host.config;
         Close {
-            code: config.drain_close_code,
+            code: CloseCode::Draining.number(),
             reason: format!("retry_ms={}", config.retry_ms),
         }
     }
@@ -348,12 +365,20 @@ impl Tab {
             .get_or_create(&Closed { code: close.code })
             .inc();
         self.tell(CloseFrame {
-            code: close.code.into(),
+            code: self.code_on_wire(close.code).into(),
             reason: close.reason.into(),
         })
         .await?;
         while let Some(Ok(_)) = self.stream.next().await {}
         Ok(())
+    }
+
+    /// The code for clients that come back on one code only.
+    fn code_on_wire(&self, code: u16) -> u16 {
+        let should_return = CloseCode::from_number(code)
+            .is_some_and(|code| matches!(code.then(), Return::BackOff(_) | Return::AsTold));
+        let instead = self.host.config.reconnect_close_code.filter(|_| should_return);
+        instead.unwrap_or(code)
     }
 
     /// Writes a close frame behind all that waits: a buffer that is full has no room for it. What the peer sends is taken

@@ -197,6 +197,7 @@ pub struct ServerMessage {
     kind: String,
     data: Box<RawValue>,
     code: Option<ErrorCode>,
+    expired: bool,
     position: Option<Position>,
     event_id: Option<String>,
 }
@@ -211,6 +212,8 @@ struct Frame<'a> {
     data: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,6 +234,7 @@ impl ServerMessage {
             kind: kind.to_owned(),
             data: to_raw_value(data).expect("a JSON value serializes"),
             code: None,
+            expired: false,
             position: None,
             event_id: None,
         }
@@ -266,11 +270,12 @@ impl ServerMessage {
         }
     }
 
-    /// The error each tab of an ended login session gets, before close 4001 (DESIGN §3).
+    /// The error that each tab of an ended login session gets before close 4001. `expired` stands beside `code`, because
+    /// deployed clients refuse an `error` whose `data` holds more than `message`.
     pub fn expired(message: &str) -> Self {
         Self {
-            code: Some(ErrorCode::AuthExpired),
-            ..Self::user("error", &json!({ "message": message, "expired": true }))
+            expired: true,
+            ..Self::error(ErrorCode::AuthExpired, message)
         }
     }
 
@@ -281,6 +286,7 @@ impl ServerMessage {
             kind: topic.event.to_string(),
             data: payload,
             code: None,
+            expired: false,
             position: None,
             event_id,
         }
@@ -328,6 +334,7 @@ impl ServerMessage {
             kind: &self.kind,
             data: &self.data,
             code: self.code,
+            expired: self.expired.then_some(true),
             epoch: self.position.as_ref().map(|position| position.epoch.as_str()),
             seq: self.position.as_ref().map(|position| position.seq),
             event_id: self.event_id.as_deref(),
@@ -380,6 +387,27 @@ mod tests {
                     .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
+    }
+
+    #[test]
+    fn data_of_an_error_holds_nothing_but_its_message() {
+        for (error, beside) in [
+            (
+                ServerMessage::error(ErrorCode::BadData, "x"),
+                json!({ "code": "bad_data" }),
+            ),
+            (
+                ServerMessage::expired("x"),
+                json!({ "code": "auth_expired", "expired": true }),
+            ),
+        ] {
+            let frame: Value = serde_json::from_str(&error.encode(Timestamp::UNIX_EPOCH)).unwrap();
+
+            assert_eq!(frame["data"], json!({ "message": "x" }));
+            for (key, value) in beside.as_object().unwrap() {
+                assert_eq!(&frame[key], value);
+            }
+        }
     }
 
     #[test]

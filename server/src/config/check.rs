@@ -130,10 +130,10 @@ impl Config {
 
     /// What a close frame may say (RFC 6455 §7.4, and the codes that were registered since).
     fn check_close_code(&self) -> Checked {
-        match self.drain_close_code {
-            1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(()),
-            code => Err((
-                "drain_close_code",
+        match self.reconnect_close_code {
+            None | Some(1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(()),
+            Some(code) => Err((
+                "reconnect_close_code",
                 format!("`{code}` cannot be sent; 1000 to 1003, 1007 to 1014 and 3000 to 4999 can"),
             )),
         }

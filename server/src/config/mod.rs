@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use polytab_protocol::close::CloseCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -163,9 +162,12 @@ pub struct Config {
     /// Letters of other instances that wait for this one.
     pub letters: usize,
 
-    /// Close code when the instance drains: 1012, or 4000 for deployed clients, which come back on nothing else
-    /// (PROTOCOL A6).
-    pub drain_close_code: u16,
+    /// Close code sent instead of every code after which a tab should come back by itself (1001, 1012, 4008, 4029,
+    /// 4503), for clients that come back on one code only: `4000` for deployed Renku clients (PROTOCOL A6).
+    pub reconnect_close_code: Option<u16>,
+    /// From the error that refuses a tab to its close frame. Some deployed clients open the next WebSocket at once
+    /// after close 4000; without this pause they open hundreds a second.
+    pub refusal_pause: Span,
     /// Tabs are closed over this time, so that they do not come back all at once.
     pub drain_time: Span,
     /// After that, this long for what is still under way.
@@ -241,7 +243,8 @@ impl Default for Config {
             redis_prefix: "polytab".into(),
             lease: seconds(12),
             letters: 10_000,
-            drain_close_code: CloseCode::Draining.number(),
+            reconnect_close_code: None,
+            refusal_pause: seconds(2),
             drain_time: seconds(20),
             drain_grace: seconds(10),
             retry_ms: 1000,
@@ -439,6 +442,7 @@ impl Config {
             &mut self.introspection_interval,
             &mut self.write_timeout,
             &mut self.close_timeout,
+            &mut self.refusal_pause,
             &mut self.resume_window,
             &mut self.lease,
             &mut self.drain_time,

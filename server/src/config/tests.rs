@@ -71,7 +71,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "`5000ms` must be longer than `short_loop`, `5000ms`, whose turns renew it",
     ),
     (
-        "drain_close_code",
+        "reconnect_close_code",
         "99",
         "`99` cannot be sent; 1000 to 1003, 1007 to 1014 and 3000 to 4999 can",
     ),
@@ -125,7 +125,7 @@ fn a_bad_setting_is_named_with_its_place_and_the_mend() {
 
 #[test]
 fn only_codes_that_a_close_frame_may_carry_are_taken() {
-    let is_taken = |code: u16| load(&[], &[("drain_close_code", &code.to_string())]).is_ok();
+    let is_taken = |code: u16| load(&[], &[("reconnect_close_code", &code.to_string())]).is_ok();
 
     for (code, wanted) in [
         (999, false),

@@ -151,6 +151,8 @@ async fn chromium_sees_the_close_as_soon_as_it_comes() {
         allowed_origins: vec![origin.parse().expect("an origin is a URL")],
         // Longer than Chromium waits for the end of the TCP stream.
         close_timeout: Span(Duration::from_mins(1)),
+        // The page measures from the error to `onclose`.
+        refusal_pause: Span(Duration::ZERO),
         ..Config::default()
     };
 

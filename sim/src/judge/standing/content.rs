@@ -12,7 +12,7 @@ use crate::events::{Event, Failure, Frame, Kind};
 const FORMS: [(&str, &[&str]); 8] = [
     ("init", &["message"]),
     ("ack", &["message", "topic", "recovered"]),
-    ("error", &["message", "expired", "missingAuth"]),
+    ("error", &["message", "missingAuth"]),
     ("version", &["version", "start", "message"]),
     ("sessionStatus", &["message"]),
     ("sessionStatusV2", &["message"]),

@@ -202,5 +202,5 @@ fn told_twice(stay: &Stay<'_>, over: &[u64]) -> Failure {
 fn says_over(message: &Frame) -> bool {
     message
         .json()
-        .is_some_and(|json| json["code"] == "auth_expired" || json["data"]["expired"] == true)
+        .is_some_and(|json| json["expired"] == true || json["data"]["expired"] == true)
 }
