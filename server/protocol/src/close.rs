@@ -116,6 +116,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_protocol_page_has_a_row_for_each_code() {
+        let page = include_str!("../../../docs/protocol.md");
+
+        for code in CloseCode::ALL {
+            let row = format!("\n| {} | {} | ", code.number(), code.meaning());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn numbers_rise_and_lead_back_to_their_code() {
         let numbers: Vec<_> = CloseCode::ALL.iter().map(|code| code.number()).collect();
 
