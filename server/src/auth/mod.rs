@@ -1,5 +1,7 @@
 //! Who a tab is: login sessions, their tokens, and whether they still stand.
 
+#[cfg(test)]
+mod outage_tests;
 mod provider;
 mod sessions;
 mod shared;

@@ -245,6 +245,11 @@ impl Sessions {
         Some(session)
     }
 
+    /// The login sessions of browsers, the newest first.
+    pub(crate) fn newest_first(&self) -> Vec<Arc<LoginSession>> {
+        self.browsers.all().values().rev().cloned().collect()
+    }
+
     /// The session that the provider calls `sid`, or all of the user `sub`.
     pub(crate) fn matching(&self, sub: Option<&str>, sid: Option<&str>) -> Vec<LoginSessionId> {
         let is = |session: &LoginSession| match sid {

@@ -49,9 +49,31 @@ impl Auth {
                 Ok(None)
             }
             // A coordinator that was started anew has lost everything.
-            Ok(Found::Nothing) => Ok(own.map(|_| id)),
-            Err(_) if own.is_some() => Ok(Some(id)),
+            Ok(Found::Nothing) | Err(_) if own.is_some() => Ok(Some(id)),
+            Ok(Found::Nothing) => self.ensure_complete().await.map(|()| None),
             Err(lost) => Err(lost),
+        }
+    }
+
+    /// Fails while the coordinator may lack a login session that another instance knows: it takes no writes, or it
+    /// could not be used until a moment ago, and the others are sharing again.
+    async fn ensure_complete(&self) -> Result<(), Lost> {
+        self.reach.note_write(self.coordinator.probe_write().await)?;
+        if self.reach.is_settled(self.config.lease.0) {
+            Ok(())
+        } else {
+            Err(Lost::Unreachable("it was lost until a moment ago".to_owned()))
+        }
+    }
+
+    /// Shares all login sessions that the other instances may not know, the newest first; stops when the coordinator
+    /// is lost again.
+    pub(crate) async fn share_all(self: Arc<Self>) {
+        for session in self.sessions.newest_first() {
+            self.share(&session).await;
+            if self.reach.loss().is_some() {
+                return;
+            }
         }
     }
 

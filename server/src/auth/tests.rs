@@ -25,7 +25,7 @@ use crate::{
 };
 
 #[path = "../../tests/it/services.rs"]
-mod services;
+pub(super) mod services;
 
 use services::{config, in_an_hour, services, signed, token};
 

@@ -70,7 +70,7 @@ impl Seal {
     ) -> Result<Found<T>, Lost> {
         let bytes = self
             .close(value)
-            .ok_or_else(|| Lost("a value cannot be sealed".to_owned()))?;
+            .ok_or_else(|| Lost::Unreachable("a value cannot be sealed".to_owned()))?;
         let instead = at.keep(&self.name, Sealed { version, bytes }, life).await?;
         Ok(self.open(instead))
     }

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::Write,
     net::TcpListener,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -23,6 +21,7 @@ use tokio::{
 
 use super::{
     Coordinator, Fate, Hold, Letter, Life, Memory, Needs, Rank, Record, Redis, Sealed, Spans, Standing,
+    redis_server::RedisServer,
 };
 use crate::{
     channel::event::{Came, LoopKind, Reading, SessionsKind, StreamNews},
@@ -58,38 +57,7 @@ fn in_memory(spans: Spans) -> Instances {
     Instances([Box::new(first), Box::new(second), Box::new(third)])
 }
 
-/// A Redis server of the tests' own; `None` where none is installed.
-struct RedisServer {
-    process: Child,
-    port: u16,
-}
-
 impl RedisServer {
-    fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .expect("the loopback has a free port")
-            .port();
-        let started = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn();
-        match started {
-            Ok(process) => Some(Self { process, port }),
-            Err(error) => {
-                assert!(
-                    std::env::var_os("POLYTAB_TEST_NO_SKIP").is_none(),
-                    "redis-server cannot be started: {error}"
-                );
-                // Past the harness, which would show it only for a test that fails.
-                let line = format!("SKIPPED what Redis promises: redis-server cannot be started: {error}\n");
-                std::io::stderr().write_all(line.as_bytes()).ok();
-                None
-            }
-        }
-    }
-
     fn instances(&self, spans: Spans) -> Instances {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         // Each test meets under a name of its own.
@@ -110,13 +78,6 @@ impl RedisServer {
             }
         };
         timeout(PATIENCE, answers).await.expect("it answers soon");
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
     }
 }
 

@@ -7,6 +7,8 @@
 mod contract_tests;
 mod memory;
 mod redis;
+#[cfg(test)]
+pub(crate) mod redis_server;
 mod relay;
 
 use std::{
@@ -204,10 +206,16 @@ pub(crate) struct Letter {
     pub(crate) record: Record,
 }
 
-/// The other instances cannot be reached.
+/// The other instances cannot be told, or not even asked.
 #[derive(Debug, Error)]
-#[error("the coordinator cannot be reached: {0}")]
-pub(crate) struct Lost(pub(crate) String);
+pub(crate) enum Lost {
+    /// No answer came.
+    #[error("the coordinator cannot be reached: {0}")]
+    Unreachable(String),
+    /// It answers, and takes nothing in: its memory is full, or it is a replica.
+    #[error("the coordinator refuses writes: {0}")]
+    ReadOnly(String),
+}
 
 /// Bytes that only who has their secret can open.
 #[derive(Clone, Debug)]
@@ -266,6 +274,9 @@ pub(crate) trait Coordinator: fmt::Debug + Send + Sync + 'static {
 
     /// Tells every instance with tabs of the user, whoever leads.
     fn post<'a>(&'a self, user: &'a UserId, record: &'a Record) -> BoxFuture<'a, Result<(), Lost>>;
+
+    /// Checks that the coordinator takes writes. Reads succeed while its memory is full.
+    fn probe_write(&self) -> BoxFuture<'_, Result<(), Lost>>;
 
     /// The next letters to this instance, each once and in order; waits a while for some, and may give none.
     fn letters(&self) -> BoxFuture<'_, Result<Vec<Letter>, Lost>>;

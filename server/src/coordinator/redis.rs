@@ -81,9 +81,19 @@ impl std::fmt::Debug for Redis {
     }
 }
 
+/// Error codes of a Redis server that answers and does not write: `maxmemory` is reached, it is a replica, it cannot save
+/// to disk, it lost its replicas.
+const READ_ONLY: [&str; 4] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
+
 impl From<RedisError> for Lost {
     fn from(error: RedisError) -> Self {
-        Self(error.to_string())
+        let is_read_only = error.code().is_some_and(|code| READ_ONLY.contains(&code));
+        let refusal = if is_read_only {
+            Self::ReadOnly
+        } else {
+            Self::Unreachable
+        };
+        refusal(error.to_string())
     }
 }
 
@@ -115,7 +125,7 @@ impl Redis {
                 if wire.number == number {
                     *wire = Wire::new(&self.client, number + 1, self.spans.answer);
                 }
-                Err(Lost("no answer".to_owned()))
+                Err(Lost::Unreachable("no answer".to_owned()))
             }
         }
     }
@@ -153,7 +163,7 @@ impl Redis {
             .patiently(wire.number, script.invoke_async(&mut wire.commands))
             .await?;
         let [now, fence, needs @ ..] = answer.as_slice() else {
-            return Err(Lost("an answer of another form".to_owned()));
+            return Err(Lost::Unreachable("an answer of another form".to_owned()));
         };
         let mut others = Needs::default();
         for text in needs {
@@ -247,12 +257,12 @@ impl Redis {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Lost> {
-    serde_json::to_string(value).map_err(|error| Lost(error.to_string()))
+    serde_json::to_string(value).map_err(|error| Lost::Unreachable(error.to_string()))
 }
 
 fn stamp(text: &str) -> Result<Stamp, Lost> {
     text.parse()
-        .map_err(|_| Lost("an answer of another form".to_owned()))
+        .map_err(|_| Lost::Unreachable("an answer of another form".to_owned()))
 }
 
 /// The bytes that were kept: before them, and a blank, is their version.
@@ -310,6 +320,16 @@ impl Coordinator for Redis {
 
     fn post<'a>(&'a self, user: &'a UserId, record: &'a Record) -> BoxFuture<'a, Result<(), Lost>> {
         Box::pin(async move { self.publish_now(None, user, record).await.map(|_| ()) })
+    }
+
+    fn probe_write(&self) -> BoxFuture<'_, Result<(), Lost>> {
+        Box::pin(async move {
+            let mut wire = self.wire();
+            let write =
+                wire.commands
+                    .pset_ex(self.key("probe", &self.instance), "", millis(self.spans.lease));
+            self.patiently(wire.number, write).await
+        })
     }
 
     fn letters(&self) -> BoxFuture<'_, Result<Vec<Letter>, Lost>> {

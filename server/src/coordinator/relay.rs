@@ -9,14 +9,18 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{Letter, Lost, Record};
 use crate::{channel::event::Event, host::Host};
 
 /// Between two attempts to reach a coordinator that cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// Between two checks that the coordinator takes writes; reads of letters wait as long.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A read of letters waits for some for 2 s: an instance that took longer stood still.
 const STOOD_STILL: Duration = Duration::from_secs(10);
@@ -33,8 +37,28 @@ pub(crate) struct Reach {
 /// Since when it is lost, and when it was last found again.
 #[derive(Debug, Default)]
 struct State {
-    lost: Option<Instant>,
+    lost: Option<Loss>,
     found: Option<Instant>,
+}
+
+/// A coordinator that is of no use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    since: Instant,
+    /// It answers reads, so that no answer but that to a write shows its return.
+    refuses_writes: bool,
+}
+
+impl Loss {
+    /// The state as operators read it.
+    pub(crate) fn describe(self) -> String {
+        let seconds = self.since.elapsed().as_secs();
+        if self.refuses_writes {
+            format!("the coordinator has refused writes for {seconds} s")
+        } else {
+            format!("the coordinator was not reached for {seconds} s")
+        }
+    }
 }
 
 impl Reach {
@@ -48,41 +72,55 @@ impl Reach {
         }
     }
 
-    fn found(&self) {
+    fn found(&self, wrote: bool) {
         let mut state = self.state();
-        if let Some(since) = state.lost.take() {
+        if let Some(loss) = state.lost.take_if(|loss| wrote || !loss.refuses_writes) {
             state.found = Some(Instant::now());
             self.up.set(1);
             self.finds.fetch_add(1, Ordering::AcqRel);
             tracing::info!(
-                after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "the coordinator can be reached again"
+                after_ms = u64::try_from(loss.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "the coordinator can be used again"
             );
         }
     }
 
     fn lost(&self, error: &Lost) {
+        let refuses_writes = matches!(error, Lost::ReadOnly(_));
         let mut state = self.state();
         if state.lost.is_none() {
             tracing::warn!(%error, "this instance serves its own tabs alone");
             self.up.set(0);
-            state.lost = Some(Instant::now());
         }
+        let since = state.lost.map_or_else(Instant::now, |loss| loss.since);
+        state.lost = Some(Loss {
+            since,
+            refuses_writes,
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it has not been reached; `None` while it can be.
-    pub(crate) fn alone_for(&self) -> Option<Duration> {
-        self.state().lost.map(|since| since.elapsed())
+    /// The present loss; `None` while the coordinator can be used.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.state().lost
     }
 
     /// Notes whether an answer came.
     pub(crate) fn note<T>(&self, answer: Result<T, Lost>) -> Result<T, Lost> {
+        self.note_of(answer, false)
+    }
+
+    /// Notes whether a write succeeded that takes memory.
+    pub(crate) fn note_write<T>(&self, answer: Result<T, Lost>) -> Result<T, Lost> {
+        self.note_of(answer, true)
+    }
+
+    fn note_of<T>(&self, answer: Result<T, Lost>, wrote: bool) -> Result<T, Lost> {
         match &answer {
-            Ok(_) => self.found(),
+            Ok(_) => self.found(wrote),
             Err(error) => self.lost(error),
         }
         answer
@@ -100,15 +138,23 @@ impl Reach {
     }
 }
 
-/// Passes letters on, until it is dropped.
+/// Passes letters on, until it is dropped. Between them it checks that the coordinator takes writes, and after each loss
+/// it shares the login sessions again: some began meanwhile, and a coordinator that was started anew holds none.
 pub(crate) async fn relay(host: Arc<Host>) -> Infallible {
     let (mut finds, mut last) = (host.reach.finds(), Instant::now());
+    let mut probe = interval(PROBE_INTERVAL);
+    probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        if host.coordinator.is_shared() && probe.tick().now_or_never().is_some() {
+            // The result is in `reach`.
+            host.reach.note_write(host.coordinator.probe_write().await).ok();
+        }
+        let was_found_again = share_after_loss(&host, &mut finds);
         match host.reach.note(host.coordinator.letters().await) {
             Ok(letters) => {
+                let is_found_again = share_after_loss(&host, &mut finds);
                 // The coordinator may hold less than it did; what it holds for one that stood still is bounded.
-                let found = host.reach.finds();
-                if std::mem::replace(&mut finds, found) != found || last.elapsed() > STOOD_STILL {
+                if was_found_again || is_found_again || last.elapsed() > STOOD_STILL {
                     host.hub.doubt().await;
                 }
                 for letter in letters {
@@ -119,6 +165,18 @@ pub(crate) async fn relay(host: Arc<Host>) -> Infallible {
             Err(_) => sleep(RETRY).await,
         }
     }
+}
+
+/// Starts to share the login sessions when the coordinator was found again since `finds`; returns `true` if so.
+fn share_after_loss(host: &Arc<Host>, finds: &mut u64) -> bool {
+    let found = host.reach.finds();
+    let is_found_again = std::mem::replace(finds, found) != found;
+    if is_found_again {
+        let sharing = Arc::clone(&host.auth).share_all();
+        let task = host.killed.clone().run_until_cancelled_owned(sharing);
+        host.tasks.spawn(task);
+    }
+    is_found_again
 }
 
 async fn deliver(host: &Host, Letter { user, at, record }: Letter) {

@@ -41,14 +41,10 @@ pub(super) async fn readyz(State(host): State<Arc<Host>>) -> Response {
         )
             .into_response();
     }
-    match host.reach.alone_for() {
+    match host.reach.loss() {
         None => "ready\n".into_response(),
         // It serves its own tabs all the same: to take it out would take them away.
-        Some(since) => format!(
-            "ready, alone: the coordinator was not reached for {} s\n",
-            since.as_secs()
-        )
-        .into_response(),
+        Some(loss) => format!("ready, alone: {}\n", loss.describe()).into_response(),
     }
 }
 
