@@ -172,26 +172,27 @@ pub enum Closer {
 pub enum Frame {
     /// JSON text.
     Json(Value),
-    /// Other text, cut when long.
+    /// Other text.
     Text(String),
     /// Something else, in words: `binary, 4 bytes`.
     Other(String),
 }
 
 impl Frame {
-    /// The frame of a text message.
+    /// The frame of a text message, whole: tabs bound its size.
     pub fn text(text: &str) -> Self {
-        const LIMIT: usize = 400;
-        if text.len() <= 1 << 20
-            && let Ok(json) = serde_json::from_str(text)
-        {
-            return Self::Json(json);
+        serde_json::from_str(text).map_or_else(|_| Self::Text(text.to_owned()), Self::Json)
+    }
+
+    /// The message on one line for people; a long one is cut, with the number of bytes that are not shown.
+    pub fn excerpt(&self) -> String {
+        const LIMIT_BYTES: usize = 2_000;
+        let line = self.to_string();
+        let (shown, hidden) = line.split_at(line.floor_char_boundary(LIMIT_BYTES));
+        match hidden.len() {
+            0 => line,
+            hidden => format!("{shown}… {hidden} more bytes"),
         }
-        if text.len() <= LIMIT {
-            return Self::Text(text.to_owned());
-        }
-        let cut: String = text.chars().take(LIMIT).collect();
-        Self::Text(format!("{cut}… ({} bytes)", text.len()))
     }
 
     /// The message, if it is JSON.
@@ -209,7 +210,7 @@ impl Frame {
 }
 
 impl fmt::Display for Frame {
-    /// One line, without the timestamp, which says nothing that the event's own time does not.
+    /// The whole message on one line, without the timestamp, which says nothing that the event's own time does not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
@@ -336,4 +337,31 @@ pub struct Report {
     /// Everything that happened.
     #[serde(skip)]
     pub events: Vec<Event>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_kept_whole_and_shown_with_the_bytes_that_are_hidden() {
+        let text = format!("{}é end", "x".repeat(3_000));
+        let long = json_of(&text);
+
+        for frame in [Frame::text(&text), Frame::text(&long)] {
+            let whole = match &frame {
+                Frame::Text(kept) => kept.clone(),
+                Frame::Json(json) => json["data"].as_str().unwrap().to_owned(),
+                Frame::Other(_) => unreachable!("it is text"),
+            };
+            let shown = frame.excerpt();
+            assert_eq!(whole, text);
+            assert!(shown.len() < 2_100 && shown.ends_with(" more bytes"), "{shown}");
+        }
+        assert_eq!(Frame::text("short").excerpt(), "\"short\"");
+    }
+
+    fn json_of(text: &str) -> String {
+        serde_json::json!({ "type": "t", "data": text }).to_string()
+    }
 }

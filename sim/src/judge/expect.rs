@@ -9,10 +9,7 @@ use super::{
 };
 use crate::{
     events::{Failure, Frame},
-    scenario::{
-        claim::{Clause, Expect},
-        step::Names,
-    },
+    scenario::claim::{Clause, Expect},
 };
 
 /// One `expect` while its window is open.
@@ -68,25 +65,29 @@ impl OpenExpect {
         now_ms: u64,
     ) -> Self {
         let present = record.present_since(expect.since.as_deref());
-        let named = |tabs: &Option<Names>| {
-            tabs.as_ref().map_or_else(
-                || present.iter().cloned().collect(),
-                |names| names.as_slice().to_vec(),
-            )
+        let tabs_of = |clause: &Clause| match &clause.tabs {
+            Some(names) => names.as_slice().to_vec(),
+            // A tab that is gone hears nothing: only a clause that demands something can speak of it.
+            None if clause.is_met_by_absence() => present.iter().cloned().collect(),
+            None => {
+                let unjudged = record.unjudged_ends().cloned();
+                let all: BTreeSet<_> = present.iter().cloned().chain(unjudged).collect();
+                all.into_iter().collect()
+            }
         };
         let mut clauses: Vec<_> = expect
             .all
             .iter()
             .flatten()
             .map(|clause| OpenClause {
-                tabs: named(&clause.value.tabs),
+                tabs: tabs_of(&clause.value),
                 line: line_of(clause.at.start),
                 clause: clause.value.clone(),
             })
             .collect();
         if let Some(clause) = own_clause(expect) {
             clauses.push(OpenClause {
-                tabs: named(&clause.tabs),
+                tabs: tabs_of(&clause),
                 line,
                 clause,
             });
@@ -284,6 +285,6 @@ fn own_clause(expect: &Expect) -> Option<Clause> {
 fn lines(messages: &[(usize, u64, &Frame)]) -> Vec<String> {
     messages
         .iter()
-        .map(|(_, at_ms, frame)| format!("{} {frame}", clock_text(*at_ms)))
+        .map(|(_, at_ms, frame)| format!("{} {}", clock_text(*at_ms), frame.excerpt()))
         .collect()
 }

@@ -352,3 +352,30 @@ fn scenario_times_are_readable() {
     assert_eq!(clock_text(63_250), "+1m03.250s");
     assert_eq!(clock_text(600_000), "+10m00.000s");
 }
+
+#[test]
+fn a_tab_whose_end_was_not_judged_is_one_of_all_tabs() {
+    let stays_open = || Clause {
+        stays_open: Some(true),
+        ..Clause::default()
+    };
+    let mut unjudged = record(&[]);
+    add(&mut unjudged, [closed("B", 4003, Closer::Server)]);
+    let mut left = record(&[]);
+    add(&mut left, [closed("B", 1000, Closer::Tab)]);
+    let mut judged = record(&[]);
+    add(&mut judged, [closed("B", 4003, Closer::Server)]);
+    let of_b = Clause {
+        tabs: Some(Names::One("B".to_owned())),
+        closed: Some(Closed::Code(4003)),
+        ..Clause::default()
+    };
+    assert_eq!(judge(of_b, &mut judged, Until::End), Ok(true));
+
+    assert_eq!(
+        judge(stays_open(), &mut unjudged, Until::End),
+        Err("tab B was to stay open, but was closed with 4003".to_owned())
+    );
+    assert_eq!(judge(stays_open(), &mut left, Until::End), Ok(true));
+    assert_eq!(judge(stays_open(), &mut judged, Until::End), Ok(true));
+}

@@ -33,6 +33,8 @@ pub(crate) struct TabRecord {
     pub(crate) open: bool,
     /// Its page is loaded, and connected, about to be, or on its way back.
     pub(crate) present: bool,
+    /// The scenario, or the person, left its page.
+    left: bool,
     /// The latest connection that showed what it is: by a message, a refusal or its end.
     pub(crate) settled_life: u32,
     /// The latest connection that has ended or was refused.
@@ -64,6 +66,11 @@ impl TabRecord {
             Sight::Closed { .. } | Sight::Message(_) => None,
         });
         last.filter(|_| !self.open)
+    }
+
+    /// Returns `true` if the tab was closed by another's making, has not come back, and no `expect` has judged that.
+    fn has_unjudged_end(&self) -> bool {
+        !self.present && !self.left && self.ends(self.cursor).next().is_some()
     }
 
     /// The ends from index `from` on that were not of the tab's own making.
@@ -215,6 +222,9 @@ impl Record {
     }
 
     fn follow_page(&mut self, kind: &Kind) {
+        if let Kind::TabConnecting { tab, .. } | Kind::TabLeaving { tab, .. } = kind {
+            self.tab(tab).left = matches!(kind, Kind::TabLeaving { .. });
+        }
         let (tab, open, present) = match kind {
             Kind::TabConnecting { tab, .. } => (tab, false, true),
             Kind::TabOpened { tab, .. } => (tab, true, true),
@@ -256,6 +266,12 @@ impl Record {
             .flatten()
             .cloned();
         self.present().into_iter().chain(then).collect()
+    }
+
+    /// The tabs that were closed without any `expect` having judged it.
+    pub(crate) fn unjudged_ends(&self) -> impl Iterator<Item = &String> {
+        let unjudged = self.tabs.iter().filter(|(_, tab)| tab.has_unjudged_end());
+        unjudged.map(|(name, _)| name)
     }
 
     fn present(&self) -> BTreeSet<String> {

@@ -160,8 +160,8 @@ fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> 
         Kind::TabRefused { status, .. } => {
             status.map_or("refused".to_owned(), |status| format!("refused {status}"))
         }
-        Kind::TabSent { message, .. } => format!("> {message}"),
-        Kind::TabReceived { message, .. } => format!("< {message}"),
+        Kind::TabSent { message, .. } => format!("> {}", message.excerpt()),
+        Kind::TabReceived { message, .. } => format!("< {}", message.excerpt()),
         Kind::TabClosed { code, by, .. } => {
             let by = match by {
                 Closer::Tab if *code == 1006 => "dropped by the tab",

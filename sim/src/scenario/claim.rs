@@ -30,7 +30,8 @@ pub struct Expect {
     /// Several clauses over one window.
     #[serde(default)]
     pub all: Option<Vec<Located<Clause>>>,
-    /// The tabs; unless told, every one that is open or on its way back.
+    /// The tabs. Default: every tab that is open, on its way back, or was closed by the server without any `expect` having
+    /// judged it.
     #[serde(default)]
     pub tabs: Option<Names>,
     /// These messages and no other.
@@ -57,7 +58,8 @@ pub struct Expect {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clause {
-    /// The tabs; unless told, every one that is open or on its way back.
+    /// The tabs. Default: every tab that is open, on its way back, or was closed by the server without any `expect` having
+    /// judged it.
     pub tabs: Option<Names>,
     /// These messages and no other.
     pub exactly: Option<Vec<Located<Pattern>>>,
@@ -71,6 +73,18 @@ pub struct Clause {
     pub closed: Option<Closed>,
     /// The tab is open at the end of the window.
     pub stays_open: Option<bool>,
+}
+
+impl Clause {
+    /// Returns `true` if a tab that sees nothing and is closed meets it.
+    pub(crate) fn is_met_by_absence(&self) -> bool {
+        let demands =
+            |patterns: &Option<Vec<_>>| patterns.as_ref().is_some_and(|patterns| !patterns.is_empty());
+        !demands(&self.exactly)
+            && !demands(&self.contains)
+            && self.closed.is_none()
+            && self.stays_open != Some(true)
+    }
 }
 
 /// What the tabs that no clause names must see.

@@ -34,7 +34,7 @@ pub(super) fn schema(run: &Run<'_>) -> Option<Failure> {
         Some(failure(
             text,
             Some(tab),
-            vec![message.to_string()],
+            vec![message.excerpt()],
             (event.at_ms, event.at_ms),
         ))
     })
@@ -93,7 +93,7 @@ pub(super) fn no_secret_in_frames(run: &Run<'_>) -> Option<Failure> {
             Some(failure(
                 text,
                 Some(tab),
-                vec![message.to_string()],
+                vec![message.excerpt()],
                 (event.at_ms, event.at_ms),
             ))
         }
@@ -130,7 +130,7 @@ pub(super) fn no_cross_user(run: &Run<'_>) -> Option<Failure> {
         Some(failure(
             text,
             Some(tab),
-            vec![message.to_string()],
+            vec![message.excerpt()],
             (event.at_ms, event.at_ms),
         ))
     })

@@ -20,9 +20,9 @@ pub(super) fn same_to_all_tabs(run: &Run<'_>) -> Option<Failure> {
     NOTIFICATIONS.into_iter().find_map(|(kind, command)| {
         run.stays.iter().find_map(|stay| {
             let told = times(run, stay, |event| is_received(event, kind));
-            let begun_at = run.events.iter().find_map(|event| beginning(event, stay));
+            let replay = Replay::new(run, stay);
             let replayed = times(run, stay, |event| {
-                is_received(event, kind) && begun_at.is_some_and(|begun_at| is_replayed(event, begun_at))
+                is_received(event, kind) && replay.brought(run, stay, event)
             });
             let own = told.iter().enumerate().find(|(nth, at_ms)| {
                 let before = nth.checked_sub(1).map(|previous| told[previous]);
@@ -47,24 +47,59 @@ pub(super) fn same_to_all_tabs(run: &Run<'_>) -> Option<Failure> {
     })
 }
 
-/// Where the channel's life stood when a connection began, if its `init` says so.
-fn beginning<'a>(event: &'a Event, stay: &Stay<'_>) -> Option<(&'a str, u64)> {
-    match &event.kind {
-        Kind::TabReceived {
-            tab, life, message, ..
-        } if tab == stay.tab && *life == stay.life => {
-            position(message).filter(|_| message.kind() == Some("init"))
+/// The messages of one connection that a `resume` brought: their positions were reached before the connection began, or
+/// before the `resume` was answered.
+struct Replay<'a> {
+    /// The position in the connection's `init`.
+    begun_at: Option<(&'a str, u64)>,
+    /// The event in which the connection first sent `resume`.
+    resumed: Option<u64>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(run: &Run<'a>, stay: &Stay<'_>) -> Self {
+        let begun_at = run.events.iter().find_map(|event| {
+            let (tab, life, message) = received(event)?;
+            let is_init = tab == stay.tab && life == stay.life && message.kind() == Some("init");
+            position(message).filter(|_| is_init)
+        });
+        let is_resume = |event: &&Event| {
+            matches!(&event.kind, Kind::TabSent { tab, life, message, .. }
+                if tab == stay.tab && *life == stay.life && message.kind() == Some("resume"))
+        };
+        Self {
+            begun_at,
+            resumed: run.events.iter().find(is_resume).map(|event| event.seq),
         }
-        _ => None,
+    }
+
+    fn brought(&self, run: &Run<'_>, stay: &Stay<'_>, event: &Event) -> bool {
+        let Some((epoch, seq)) = received(event).and_then(|(_, _, message)| position(message)) else {
+            return false;
+        };
+        let covers = |(of, reached): (&str, u64)| of == epoch && seq <= reached;
+        if self.begun_at.is_some_and(covers) {
+            return true;
+        }
+        // Another tab of the user shows how far the channel was.
+        let is_of_other = |tab: &str| tab != stay.tab && run.tabs.get(tab) == Some(&stay.person);
+        self.resumed.is_some_and(|resumed| resumed < event.seq)
+            && run
+                .events
+                .iter()
+                .take_while(|earlier| earlier.seq < event.seq)
+                .filter_map(received)
+                .any(|(tab, _, message)| is_of_other(tab) && position(message).is_some_and(covers))
     }
 }
 
-/// Whether a message is of before its connection began: a `resume` brought it.
-fn is_replayed(event: &Event, (epoch, seq): (&str, u64)) -> bool {
-    let Kind::TabReceived { message, .. } = &event.kind else {
-        return false;
-    };
-    position(message).is_some_and(|(own_epoch, own_seq)| own_epoch == epoch && own_seq <= seq)
+fn received(event: &Event) -> Option<(&str, u32, &Frame)> {
+    match &event.kind {
+        Kind::TabReceived {
+            tab, life, message, ..
+        } => Some((tab, *life, message)),
+        _ => None,
+    }
 }
 
 fn position(message: &Frame) -> Option<(&str, u64)> {
@@ -153,38 +188,33 @@ fn is_received(event: &Event, kind: &str) -> bool {
             .is_some_and(|json| json["data"]["start"] == Value::Null)
 }
 
+/// Compares positions in the event log, because several messages can arrive in one millisecond.
 pub(super) fn no_message_after_close(run: &Run<'_>) -> Option<Failure> {
     run.stays.iter().find_map(|stay| {
-        let over = times(
-            run,
-            stay,
-            |event| matches!(&event.kind, Kind::TabReceived { message, .. } if says_over(message)),
-        );
-        let over_ms = *over.first()?;
-        let later = run.events.iter().find_map(|event| match &event.kind {
+        let mut messages = run.events.iter().filter_map(|event| match &event.kind {
             Kind::TabReceived {
                 tab, life, message, ..
-            } if tab == stay.tab && *life == stay.life && event.at_ms >= over_ms && !says_over(message) => {
-                Some((event.at_ms, message))
-            }
+            } if tab == stay.tab && *life == stay.life => Some((event.at_ms, message)),
             _ => None,
         });
-        let (later_ms, message) = match later {
-            Some(later) => later,
-            None if over.len() > 1 => return Some(told_twice(stay, &over)),
-            None => return None,
+        let (over_ms, _) = messages.find(|(_, message)| says_over(message))?;
+        let later: Vec<_> = messages.collect();
+        let Some((later_ms, message)) = later.iter().find(|(_, message)| !says_over(message)) else {
+            let again = later.iter().map(|(at_ms, _)| *at_ms);
+            let over: Vec<_> = [over_ms].into_iter().chain(again).collect();
+            return (over.len() > 1).then(|| told_twice(stay, &over));
         };
         let text = format!(
-            "tab {} was told at {} that its login session is over, and still heard something at {}",
+            "tab {} was told at {} that its login session is over, and received a message after that, at {}",
             stay.tab,
             clock_text(over_ms),
-            clock_text(later_ms)
+            clock_text(*later_ms)
         );
         Some(failure(
             text,
             Some(stay.tab),
-            vec![message.to_string()],
-            (over_ms, later_ms),
+            vec![message.excerpt()],
+            (over_ms, *later_ms),
         ))
     })
 }

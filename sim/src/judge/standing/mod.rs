@@ -2,6 +2,8 @@
 
 mod content;
 mod fanout;
+#[cfg(test)]
+mod fanout_tests;
 mod loops;
 mod streams;
 
