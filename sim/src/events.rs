@@ -262,6 +262,21 @@ pub struct Failure {
     pub window_ms: (u64, u64),
 }
 
+impl Failure {
+    /// A failure that concerns the whole run, from its start to `end_ms`.
+    pub(crate) fn of_run(message: String, end_ms: u64) -> Self {
+        Self {
+            message,
+            tab: None,
+            line: None,
+            file: None,
+            expected: Vec::new(),
+            seen: Vec::new(),
+            window_ms: (0, end_ms),
+        }
+    }
+}
+
 /// How a scenario ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -26,7 +26,7 @@ use crate::{
         json::Json,
         junit::Junit,
     },
-    run::suite,
+    run::suite::{self, SuiteEvent},
     scenario::{load::load, model::Scenario},
 };
 
@@ -123,7 +123,14 @@ fn play(
     )]
     let started = std::time::Instant::now();
     let (mut summary, mut worst) = (Summary::default(), None);
-    let ran = suite::run(scenarios, options, stop, &mut |report| {
+    let ran = suite::run(scenarios, options, stop, &mut |event| {
+        let report = match event {
+            SuiteEvent::Finished(report) => report,
+            SuiteEvent::Slow { id, since } => {
+                super::tell(&format!("still running after {} s: {id}", since.as_secs()));
+                return;
+            }
+        };
         summary.add(report);
         worst = worst.max(report.trouble);
         if told.is_ok() {

@@ -44,15 +44,17 @@ fn journal(scenario: &Arc<Scenario>, seed: u64) -> String {
         seed,
         hosts: None,
     };
-    runtime(ClockKind::Virtual).unwrap().block_on(async {
-        let bed = Bed::set_up(scenario, &plan).await.unwrap();
-        let stage = Stage::new(bed, Arc::clone(scenario), (SnapshotMode::Check, false));
-        steps_and_tail(&stage).await.unwrap();
-        let request = Request::get("/journal").body(Body::empty()).unwrap();
-        let answer = stage.site().mocks.control().oneshot(request).await.unwrap();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
-    })
+    runtime(ClockKind::Virtual, &super::panics::PanicLog::default())
+        .unwrap()
+        .block_on(async {
+            let bed = Bed::set_up(scenario, &plan).await.unwrap();
+            let stage = Stage::new(bed, Arc::clone(scenario), (SnapshotMode::Check, false));
+            steps_and_tail(&stage).await.unwrap();
+            let request = Request::get("/journal").body(Body::empty()).unwrap();
+            let answer = stage.site().mocks.control().oneshot(request).await.unwrap();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            String::from_utf8(body.to_vec()).unwrap()
+        })
 }
 
 /// The journals of all, run by so many threads, the last scenario first.

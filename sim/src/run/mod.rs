@@ -3,6 +3,7 @@
 pub mod error;
 #[cfg(test)]
 mod journal_tests;
+mod panics;
 pub mod scenario;
 pub(crate) mod services;
 pub(crate) mod stage;

@@ -1,6 +1,9 @@
 //! Running one scenario once: set up, steps, tail, standing rules.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use polytab_mocks::loose_end::LooseEnd;
 use tokio::runtime::{Builder, Runtime};
@@ -8,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::RunError,
+    panics::{PanicLog, PanicNote, PanicOrigin},
     stage::{Flow, Stage},
     step::execute_all,
     tabs,
@@ -34,20 +38,7 @@ pub(crate) fn run(
     snapshots: SnapshotMode,
     stop: &CancellationToken,
 ) -> Report {
-    let mut report = Report {
-        id: scenario.id(),
-        name: scenario.file.name.value.clone(),
-        path: scenario.source.path.display().to_string(),
-        verdict: Verdict::Passed,
-        reason: None,
-        trouble: None,
-        seed: plan.seed,
-        tries: 1,
-        scenario_ms: 0,
-        wall_ms: 0,
-        failures: Vec::new(),
-        events: Vec::new(),
-    };
+    let mut report = blank_report(scenario, plan.seed);
     let missing = scenario
         .needs()
         .into_iter()
@@ -62,13 +53,12 @@ pub(crate) fn run(
         reason = "real time is what is wanted: how long a virtual run took"
     )]
     let started = std::time::Instant::now();
-    let outcome = match runtime(plan.clock) {
-        Ok(runtime) => {
-            let outcome = runtime.block_on(play(scenario, plan, snapshots, stop));
-            runtime.shutdown_background();
-            outcome
-        }
-        Err(error) => Played::broken(format!("no runtime: {error}"), Trouble::Surroundings),
+    let panics = PanicLog::default();
+    let outcome = {
+        let _watch = panics.watch_while();
+        let playing = AssertUnwindSafe(|| play_on_runtime(scenario, plan, (snapshots, &panics), stop));
+        // A defect of Polytab ends this run only.
+        catch_unwind(playing).unwrap_or_else(|_| Played::panicked(&panics.take()))
     };
     report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     report.scenario_ms = outcome.events.last().map_or(0, |event| event.at_ms);
@@ -80,14 +70,53 @@ pub(crate) fn run(
     report
 }
 
+/// The report of a run of which nothing is known yet.
+pub(super) fn blank_report(scenario: &Scenario, seed: u64) -> Report {
+    Report {
+        id: scenario.id(),
+        name: scenario.file.name.value.clone(),
+        path: scenario.source.path.display().to_string(),
+        verdict: Verdict::Passed,
+        reason: None,
+        trouble: None,
+        seed,
+        tries: 1,
+        scenario_ms: 0,
+        wall_ms: 0,
+        failures: Vec::new(),
+        events: Vec::new(),
+    }
+}
+
+fn play_on_runtime(
+    scenario: &Arc<Scenario>,
+    plan: &BedPlan,
+    (snapshots, panics): (SnapshotMode, &PanicLog),
+    stop: &CancellationToken,
+) -> Played {
+    match runtime(plan.clock, panics) {
+        Ok(runtime) => {
+            let played = runtime.block_on(play(scenario, plan, (snapshots, panics), stop));
+            runtime.shutdown_background();
+            played
+        }
+        Err(error) => Played::broken(format!("no runtime: {error}"), Trouble::Surroundings),
+    }
+}
+
 /// The virtual clock needs one thread and no driver for real I/O: whatever tries to use one panics, and is found.
-pub(super) fn runtime(clock: ClockKind) -> std::io::Result<Runtime> {
+pub(super) fn runtime(clock: ClockKind, panics: &PanicLog) -> std::io::Result<Runtime> {
+    let panics = panics.clone();
     match clock {
         ClockKind::Virtual => Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build(),
-        ClockKind::Real => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+        ClockKind::Real => Builder::new_multi_thread()
+            .worker_threads(2)
+            .on_thread_start(move || panics.watch_thread())
+            .enable_all()
+            .build(),
     }
 }
 
@@ -110,6 +139,14 @@ impl Played {
         }
     }
 
+    /// A run whose own thread panicked.
+    fn panicked(notes: &[PanicNote]) -> Self {
+        let reason = notes
+            .last()
+            .map_or_else(|| "Polytab panicked".to_owned(), tool_panic);
+        Self::broken(reason, Trouble::Tool)
+    }
+
     fn interrupted() -> Self {
         Self {
             verdict: Verdict::Interrupted,
@@ -124,7 +161,7 @@ impl Played {
 async fn play(
     scenario: &Arc<Scenario>,
     plan: &BedPlan,
-    snapshots: SnapshotMode,
+    (snapshots, panics): (SnapshotMode, &PanicLog),
     stop: &CancellationToken,
 ) -> Played {
     let setting_up = Bed::set_up(scenario, plan);
@@ -133,7 +170,12 @@ async fn play(
         () = stop.cancelled() => return Played::interrupted(),
         bed = setting_up => match bed {
             Ok(bed) => bed,
-            Err(error) => return Played::broken(chain(&error), error.trouble()),
+            Err(error) => {
+                let mut broken = Played::broken(chain(&error), error.trouble());
+                // A server that panics at its start answers nothing. No secret has been issued yet.
+                judge_panics(panics, &mut broken, str::to_owned);
+                return broken;
+            }
         },
     };
     let stage = Stage::new(bed, Arc::clone(scenario), (snapshots, plan.strict));
@@ -159,7 +201,33 @@ async fn play(
     };
     outcome.failures = failures;
     outcome.events = stage.site().recorder.events(<[Event]>::to_vec);
+    judge_panics(panics, &mut outcome, |message| stage.site().redact(message).0);
     outcome
+}
+
+/// Judges the panics of the run: those of the server fail the scenario, before all that followed from them; one of
+/// Polytab breaks it. `redact` takes secrets out of a message.
+fn judge_panics(panics: &PanicLog, outcome: &mut Played, redact: impl Fn(&str) -> String) {
+    let (server, tool): (Vec<_>, Vec<_>) = panics
+        .take()
+        .into_iter()
+        .partition(|note| note.origin == PanicOrigin::Server);
+    if let Some(note) = tool.first() {
+        let broken = Played::broken(tool_panic(note), Trouble::Tool);
+        (outcome.verdict, outcome.reason, outcome.trouble) = (broken.verdict, broken.reason, broken.trouble);
+    } else if !server.is_empty() && outcome.verdict != Verdict::Interrupted {
+        (outcome.verdict, outcome.reason, outcome.trouble) = (Verdict::Failed, None, None);
+    }
+    let end_ms = outcome.events.last().map_or(0, |event| event.at_ms);
+    let failure = |note: &PanicNote| {
+        let message = format!("the server panicked at {}: {}", note.place, redact(&note.message));
+        ("panic".to_owned(), Failure::of_run(message, end_ms))
+    };
+    outcome.failures.splice(0..0, server.iter().map(failure));
+}
+
+fn tool_panic(note: &PanicNote) -> String {
+    format!("Polytab panicked at {}: {}", note.place, note.message)
 }
 
 pub(super) async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {

@@ -179,16 +179,7 @@ impl Stage {
 
     /// A failure of the run as a whole, under the name of what says so.
     pub(crate) fn fail_as_a_whole(&self, name: &str, message: String) {
-        let now_ms = self.site().recorder.now_ms();
-        let failure = Failure {
-            message,
-            tab: None,
-            line: None,
-            file: None,
-            expected: Vec::new(),
-            seen: Vec::new(),
-            window_ms: (0, now_ms),
-        };
+        let failure = Failure::of_run(message, self.site().recorder.now_ms());
         self.record(Kind::RuleBroken {
             rule: name.to_owned(),
             failure: failure.clone(),

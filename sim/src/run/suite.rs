@@ -4,11 +4,11 @@ use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use polytab_seams::{Seams, clock::Clock};
@@ -54,9 +54,31 @@ pub struct SuiteOptions {
     pub snapshots: SnapshotMode,
 }
 
-/// Runs scenarios. `finished` is called once per run, in the order of `scenarios`, as soon as all before it are done.
+/// Something to tell of a suite under way.
+#[derive(Clone, Copy, Debug)]
+pub enum SuiteEvent<'a> {
+    /// A run is over.
+    Finished(&'a Report),
+    /// A run has taken unusually long; told once.
+    Slow {
+        /// The scenario's id.
+        id: &'a str,
+        /// Real time since it began.
+        since: Duration,
+    },
+}
+
+/// Real time after which a run is told to be slow.
+const SLOW: Duration = Duration::from_mins(1);
+/// Real time that runs have to end once they are asked to stop. One that does not, waits for nothing: it hangs.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at runs that take long.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Runs scenarios. `tell` hears of each run once, in the order of `scenarios`, as soon as all before it are done.
 ///
-/// Cancelling `stop` ends what runs; those runs are reported as interrupted, those not begun are left out.
+/// Cancelling `stop` ends what runs; those runs are reported as interrupted, those not begun are left out. A run that
+/// does not end within [`STOP_PATIENCE`] is left behind on its thread, and reported as one that hangs.
 ///
 /// # Errors
 ///
@@ -65,69 +87,166 @@ pub fn run(
     scenarios: &[Arc<Scenario>],
     options: &SuiteOptions,
     stop: &CancellationToken,
-    finished: &mut dyn FnMut(&Report),
+    tell: &mut dyn FnMut(SuiteEvent<'_>),
 ) -> Result<(), RunError> {
-    let repeat = options.repeat as usize;
-    let runs = scenarios.len() * repeat;
-    // All runs of one scenario come one after the other, each with the next seed.
-    let run_of = |nth: usize| Some((scenarios.get(nth / repeat)?, options.seed + (nth % repeat) as u64));
     let Some(foreign) = Foreign::set_up(options, stop)? else {
         return Ok(());
     };
     let hosts = foreign.hosts.clone();
+    let runs = scenarios.len() * options.repeat as usize;
     let jobs = if hosts.is_some() {
         1
     } else {
         options.jobs.get().min(runs)
     };
-    let next = AtomicUsize::new(0);
-    let over = CancellationToken::new();
     let (sender, reports) = mpsc::sync_channel(jobs.max(1));
-    std::thread::scope(|threads| {
-        for _ in 0..jobs {
-            let (sender, hosts) = (sender.clone(), hosts.clone());
-            let (run_of, next, over) = (&run_of, &next, &over);
-            threads.spawn(move || {
-                while !stop.is_cancelled() && !over.is_cancelled() {
-                    let nth = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((scenario, seed)) = run_of(nth) else {
-                        return;
-                    };
-                    let plan = BedPlan {
-                        target: options.target.clone(),
-                        clock: options.clock,
-                        seed,
-                        strict: options.strict,
-                        hosts: hosts.clone(),
-                    };
-                    let report = tried(scenario, &plan, options, stop);
-                    if options.fail_fast && matches!(report.verdict, Verdict::Failed | Verdict::Broken) {
-                        over.cancel();
-                    }
-                    // The receiver outlives every sender.
-                    sender.send((nth, report)).ok();
-                }
-            });
-        }
-        drop(sender);
-        in_order(&reports, finished);
+    let suite = Arc::new(Suite {
+        scenarios: scenarios.to_vec(),
+        options: options.clone(),
+        hosts,
+        next: AtomicUsize::new(0),
+        running: Mutex::default(),
+        stop: stop.clone(),
+        over: CancellationToken::new(),
     });
+    for _ in 0..jobs {
+        let (suite, sender) = (Arc::clone(&suite), sender.clone());
+        // Not scoped: a run that hangs must not keep the process.
+        std::thread::spawn(move || suite.work(&sender));
+    }
+    drop(sender);
+    suite.collect(&reports, tell);
     Ok(())
 }
 
-/// Hands reports on in the order of their runs.
-fn in_order(reports: &mpsc::Receiver<(usize, Report)>, finished: &mut dyn FnMut(&Report)) {
-    let mut early = BTreeMap::new();
-    let mut due = 0;
-    for (nth, report) in reports {
-        early.insert(nth, report);
-        while let Some(report) = early.remove(&due) {
-            finished(&report);
-            due += 1;
+/// A suite under way.
+struct Suite {
+    scenarios: Vec<Arc<Scenario>>,
+    options: SuiteOptions,
+    hosts: Option<Arc<MockHosts>>,
+    /// Number of the next run to begin.
+    next: AtomicUsize,
+    running: Mutex<BTreeMap<usize, Running>>,
+    stop: CancellationToken,
+    /// No run begins any more, because one failed.
+    over: CancellationToken,
+}
+
+/// A run under way.
+struct Running {
+    since: Instant,
+    is_told: bool,
+}
+
+impl Suite {
+    /// All runs of one scenario come one after the other, each with the next seed.
+    fn run_of(&self, number: usize) -> Option<(&Arc<Scenario>, u64)> {
+        let repeat = self.options.repeat as usize;
+        let seed = self.options.seed + (number % repeat) as u64;
+        Some((self.scenarios.get(number / repeat)?, seed))
+    }
+
+    /// Runs one scenario after another until none is left.
+    fn work(&self, sender: &mpsc::SyncSender<(usize, Report)>) {
+        while !self.stop.is_cancelled() && !self.over.is_cancelled() {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some((scenario, seed)) = self.run_of(number) else {
+                return;
+            };
+            let plan = BedPlan {
+                target: self.options.target.clone(),
+                clock: self.options.clock,
+                seed,
+                strict: self.options.strict,
+                hosts: self.hosts.clone(),
+            };
+            let running = Running {
+                since: now(),
+                is_told: false,
+            };
+            self.running().insert(number, running);
+            let report = tried(scenario, &plan, &self.options, &self.stop);
+            self.running().remove(&number);
+            if self.options.fail_fast && matches!(report.verdict, Verdict::Failed | Verdict::Broken) {
+                self.over.cancel();
+            }
+            // After a stop nobody may listen any more.
+            if sender.send((number, report)).is_err() {
+                return;
+            }
         }
     }
-    // After a stop some runs were never begun: what finished behind them is handed on all the same.
-    early.values().for_each(finished);
+
+    /// Hands reports on in the order of their runs, until all are there or the rest hangs.
+    fn collect(&self, reports: &mpsc::Receiver<(usize, Report)>, tell: &mut dyn FnMut(SuiteEvent<'_>)) {
+        let (mut early, mut due, mut stopped) = (BTreeMap::new(), 0, None);
+        loop {
+            match reports.recv_timeout(TICK) {
+                Ok((number, report)) => {
+                    early.insert(number, report);
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.tell_slow(tell);
+                    if self.stop.is_cancelled() && stopped.get_or_insert_with(now).elapsed() >= STOP_PATIENCE
+                    {
+                        early.extend(self.hanging());
+                        break;
+                    }
+                }
+            }
+            while let Some(report) = early.remove(&due) {
+                tell(SuiteEvent::Finished(&report));
+                due += 1;
+            }
+        }
+        // After a stop some runs were never begun: those behind them are handed on all the same.
+        for report in early.values() {
+            tell(SuiteEvent::Finished(report));
+        }
+    }
+
+    fn tell_slow(&self, tell: &mut dyn FnMut(SuiteEvent<'_>)) {
+        for (number, running) in self.running().iter_mut() {
+            let since = running.since.elapsed();
+            if since >= SLOW
+                && !std::mem::replace(&mut running.is_told, true)
+                && let Some((scenario, _)) = self.run_of(*number)
+            {
+                let id = &scenario.id();
+                tell(SuiteEvent::Slow { id, since });
+            }
+        }
+    }
+
+    /// Reports of the runs that were asked to stop and did not.
+    fn hanging(&self) -> Vec<(usize, Report)> {
+        let running = self.running();
+        let report = |(number, running): (&usize, &Running)| {
+            let (scenario, seed) = self.run_of(*number)?;
+            let seconds = running.since.elapsed().as_secs();
+            let reason = format!("hangs: it began {seconds} s ago and does not react to the wish to stop");
+            let report = Report {
+                verdict: Verdict::Interrupted,
+                reason: Some(reason),
+                ..scenario::blank_report(scenario, seed)
+            };
+            Some((*number, report))
+        };
+        running.iter().filter_map(report).collect()
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<usize, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "real time is what is wanted: how long a run takes"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn tried(

@@ -12,7 +12,7 @@ use std::{
 
 use polytab::{
     events::{Kind, Report, Verdict},
-    run::suite::{self, SuiteOptions},
+    run::suite::{self, SuiteEvent, SuiteOptions},
     scenario::{load::load, problem::render},
     snapshot::store::SnapshotMode,
     target::{ClockKind, Target},
@@ -43,8 +43,10 @@ fn run(path: &Path, (clock, speed): (ClockKind, u32)) -> Vec<Report> {
         snapshots: SnapshotMode::Check,
     };
     let mut reports = Vec::new();
-    suite::run(&scenarios, &options, &CancellationToken::new(), &mut |report| {
-        reports.push(report.clone());
+    suite::run(&scenarios, &options, &CancellationToken::new(), &mut |event| {
+        if let SuiteEvent::Finished(report) = event {
+            reports.push(report.clone());
+        }
     })
     .unwrap();
     reports

@@ -8,7 +8,7 @@ use std::{
 
 use polytab::{
     events::{Report, Verdict},
-    run::suite::{self, SuiteOptions},
+    run::suite::{self, SuiteEvent, SuiteOptions},
     scenario::{load, model::Scenario},
     snapshot::store::SnapshotMode,
     target::{ClockKind, Target},
@@ -45,8 +45,10 @@ fn run(scenarios: &[Arc<Scenario>], seed: u64, jobs: usize) -> Vec<Report> {
         snapshots: SnapshotMode::Check,
     };
     let mut reports = Vec::new();
-    suite::run(scenarios, &options, &CancellationToken::new(), &mut |report| {
-        reports.push(report.clone());
+    suite::run(scenarios, &options, &CancellationToken::new(), &mut |event| {
+        if let SuiteEvent::Finished(report) = event {
+            reports.push(report.clone());
+        }
     })
     .unwrap();
     reports
