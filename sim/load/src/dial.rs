@@ -25,7 +25,10 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::plan::{Limits, Site};
+use crate::{
+    plan::{Limits, Site},
+    tally::Count,
+};
 
 /// Read at once. Notifications are a few hundred bytes; a larger message is read in several pieces.
 const READ_BYTES: usize = 1024;
@@ -105,6 +108,20 @@ fn kind(error: &io::Error) -> String {
 }
 
 impl DialError {
+    /// The outcome of an open that ended with this error.
+    pub(crate) fn outcome(&self) -> Count {
+        match self {
+            Self::TimedOut(_) => Count::TimedOutOpens,
+            Self::Connect(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Count::RefusedOpens,
+                io::ErrorKind::TimedOut => Count::TimedOutOpens,
+                _ => Count::FailedOpens,
+            },
+            Self::Status(_) => Count::RefusedOpens,
+            Self::Handshake(_) | Self::Request(_) => Count::FailedOpens,
+        }
+    }
+
     /// Whether it was for want of descriptors or ports of our own.
     pub(crate) fn is_ours(&self) -> bool {
         // EMFILE, ENFILE and EADDRNOTAVAIL.

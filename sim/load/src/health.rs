@@ -11,7 +11,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::{alarm::Alarm, clock::Clock, histogram::Histogram};
+use crate::{alarm::Alarm, clock::Clock, histogram::Histogram, lateness::Strain};
 
 /// Descriptors that a process needs beside those of tabs: runtimes, files, connections to services.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -28,6 +28,73 @@ pub(crate) fn thread_wait() -> Duration {
     let schedule = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = schedule.split_whitespace().nth(1).map(str::parse);
     Duration::from_nanos(waited.and_then(Result::ok).unwrap_or(0))
+}
+
+/// Processor times of the machine since it started, and of the container's limit, at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostTimes {
+    at: Duration,
+    /// In the system's ticks, all cores together.
+    busy: u64,
+    idle: u64,
+    stolen: u64,
+    throttled: Duration,
+}
+
+impl HostTimes {
+    /// Zero for everything that the system does not tell.
+    pub(crate) fn read(now: Duration) -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let mut ticks = [0; 8];
+        let line = stat.lines().next().unwrap_or_default();
+        let fields = line
+            .split_whitespace()
+            .skip(1)
+            .map(|field| field.parse().unwrap_or(0));
+        for (tick, field) in ticks.iter_mut().zip(fields) {
+            *tick = field;
+        }
+        let [
+            user,
+            nice,
+            system,
+            idle,
+            waiting,
+            interrupts,
+            soft_interrupts,
+            stolen,
+        ] = ticks;
+        let limit = fs::read_to_string("/sys/fs/cgroup/cpu.stat").unwrap_or_default();
+        let throttled = limit
+            .lines()
+            .find_map(|line| line.strip_prefix("throttled_usec ")?.trim().parse().ok());
+        Self {
+            at: now,
+            busy: user + nice + system + interrupts + soft_interrupts,
+            idle: idle + waiting,
+            stolen,
+            throttled: Duration::from_micros(throttled.unwrap_or(0)),
+        }
+    }
+
+    /// The parts of the time since then; those of workers are zero.
+    pub(crate) fn since(&self, then: &Self) -> Strain {
+        let [busy, idle, stolen] = [
+            (self.busy, then.busy),
+            (self.idle, then.idle),
+            (self.stolen, then.stolen),
+        ]
+        .map(|(now, then)| u32::try_from(now.saturating_sub(then)).unwrap_or(u32::MAX));
+        let all = (f64::from(busy) + f64::from(idle) + f64::from(stolen)).max(1.0);
+        let wall = self.at.saturating_sub(then.at).as_secs_f64().max(1e-3);
+        let throttled = self.throttled.saturating_sub(then.throttled).as_secs_f64() / wall;
+        Strain {
+            host: (f64::from(busy) + f64::from(stolen)) / all,
+            stolen: f64::from(stolen) / all,
+            throttled: throttled.min(1.0),
+            ..Strain::default()
+        }
+    }
 }
 
 /// Raises the limit of descriptors as far as the system lets it be raised, and says what it is.

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    plan::Limits,
+    plan::{InitialState, Limits},
     tally::{Count, Metric, Tally},
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Hearing {
 struct Change {
     id: u32,
     made: Duration,
+    /// The highest number that a tab of the user had heard when it was made.
+    number: Option<u64>,
     due: u32,
     heard: u32,
     first: Option<Duration>,
@@ -49,8 +51,10 @@ struct Ear {
     gaps: VecDeque<(u64, Duration)>,
     /// Changes that were counted as missed, and whose numbers may yet be missing, or come late.
     given_up: u64,
-    /// It is yet to be told the state at its beginning.
+    /// The profile says that the tab is told the state at its beginning.
     initial: bool,
+    /// No notification came yet, and the first one may be the initial state.
+    may_be_state: bool,
 }
 
 /// What a message says of itself.
@@ -62,6 +66,8 @@ pub(crate) struct Said {
     /// How many numbers just below it were left out on purpose.
     pub(crate) superseded: u64,
     pub(crate) stream: Option<String>,
+    /// Whether it names its user or stream.
+    pub(crate) is_owned: bool,
     /// Whether it is for another user than ours.
     pub(crate) is_for_another: bool,
     pub(crate) mark: Option<Mark>,
@@ -112,11 +118,12 @@ impl Hearing {
     }
 
     /// The tab is ready to hear.
-    pub(crate) fn ready(&mut self, tab: usize, initial: bool, now: Duration) {
+    pub(crate) fn ready(&mut self, tab: usize, initial: InitialState, now: Duration) {
         let ear = &mut self.tabs[tab];
         ear.ready = Some(now);
-        ear.initial = initial;
-        ear.follows = !initial;
+        ear.initial = initial == InitialState::Sent;
+        ear.may_be_state = initial != InitialState::Absent;
+        ear.follows = !ear.initial;
     }
 
     /// The tab is gone: what it has not heard it no longer has to; numbers that it missed it missed.
@@ -143,6 +150,7 @@ impl Hearing {
         self.changes.push_back(Change {
             id,
             made: now,
+            number: self.tabs.iter().filter_map(|ear| ear.seq).max(),
             due: u32::try_from(due).unwrap_or(u32::MAX),
             heard: 0,
             first: None,
@@ -152,9 +160,11 @@ impl Hearing {
     }
 
     /// The change was not made after all.
-    pub(crate) fn unmade(&mut self, id: u32) {
+    pub(crate) fn unmade(&mut self, id: u32, tally: &mut Tally) {
         for ear in &mut self.tabs {
+            let before = ear.pending.len();
             ear.pending.retain(|pending| *pending != id);
+            tally.add_count(Count::Withdrawn, (before - ear.pending.len()) as u64);
         }
         self.changes.retain(|change| change.id != id);
     }
@@ -180,6 +190,9 @@ impl Hearing {
             moment.tally.count(Count::CrossUser);
             return;
         }
+        if said.is_owned {
+            moment.tally.count(Count::Owned);
+        }
         if let Some(seq) = said.seq {
             ear.number(seq, said.superseded, moment);
             ear.follows |= said.notifies;
@@ -188,9 +201,15 @@ impl Hearing {
             return;
         }
         moment.tally.count(Count::Notified);
+        if said.seq.is_some() {
+            moment.tally.count(Count::Numbered);
+        }
         match said.mark {
-            Some(mark) => self.marked(tab, mark.change, moment),
-            None => self.unmarked(tab, said.seq.is_some(), moment),
+            Some(mark) => {
+                moment.tally.count(Count::Marked);
+                self.marked(tab, mark.change, moment);
+            }
+            None => self.unmarked(tab, said.seq, moment),
         }
         self.forget();
     }
@@ -209,18 +228,25 @@ impl Hearing {
             ear.heard.pop_front();
         }
         ear.heard.push_back(id);
-        ear.pending.retain(|pending| *pending != id);
-        self.note(id, moment);
+        ear.may_be_state = false;
+        if let Some(at) = ear.pending.iter().position(|pending| *pending == id) {
+            ear.pending.remove(at);
+            self.note(id, moment);
+        }
     }
 
-    /// A notification that only says that something changed: it tells of every change until then.
-    fn unmarked(&mut self, tab: usize, is_numbered: bool, moment: &mut Moment<'_>) {
+    /// A notification that only says that something changed. It confirms every pending change of the tab that it cannot
+    /// have been sent without: by a number above those of the time of the change, or because it is not the state that a
+    /// tab is told at its beginning. Where it may be that state, the change may be a part of it: the tab is no longer
+    /// waited for, and has not heard of the change either.
+    fn unmarked(&mut self, tab: usize, number: Option<u64>, moment: &mut Moment<'_>) {
         let ear = &mut self.tabs[tab];
         let settled = ear.ready.map(|ready| ready + moment.limits.settling);
         let is_settling = settled.is_none_or(|settled| moment.now < settled);
-        let is_initial = std::mem::take(&mut ear.initial) || is_settling;
+        let is_first = std::mem::take(&mut ear.may_be_state);
+        let may_be_state = is_first || ear.initial && is_settling && number.is_none();
         let told = std::mem::take(&mut ear.pending);
-        if told.is_empty() && !is_initial && !is_numbered {
+        if told.is_empty() && !is_first && !is_settling && number.is_none() {
             if ear.given_up > 0 {
                 ear.given_up -= 1;
             } else {
@@ -228,7 +254,31 @@ impl Hearing {
             }
         }
         for id in told {
-            self.note(id, moment);
+            if may_be_state {
+                self.cover(id, moment.tally);
+            } else if self.is_before(id, number) {
+                self.note(id, moment);
+            } else {
+                self.tabs[tab].pending.push_back(id);
+            }
+        }
+    }
+
+    /// Returns `true` if a notification with this number can only be of a time after the change.
+    fn is_before(&self, id: u32, number: Option<u64>) -> bool {
+        let Some(number) = number else { return true };
+        let change = self.changes.iter().find(|change| change.id == id);
+        change
+            .and_then(|change| change.number)
+            .is_none_or(|then| number > then)
+    }
+
+    /// The initial state of a tab may contain the change.
+    fn cover(&mut self, id: u32, tally: &mut Tally) {
+        tally.count(Count::Covered);
+        if let Some(change) = self.changes.iter_mut().find(|change| change.id == id) {
+            change.due -= 1;
+            change.is_through(tally);
         }
     }
 
@@ -313,6 +363,7 @@ impl Ear {
             self.seq = self.seq.max(Some(seq));
             return;
         };
+        tally.count(Count::Compared);
         if seq > last {
             for missing in (last + 1..seq.saturating_sub(superseded)).take(REMEMBERED) {
                 if self.given_up > 0 {

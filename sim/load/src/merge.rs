@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::{
-    result::{FORMAT, LoadResult, Packed, Verdict},
-    threshold::Threshold,
+    result::{FORMAT, LoadResult, Packed},
+    threshold::{Threshold, ThresholdError},
+    verdict::Ending,
 };
 
 /// Shards that begin further apart than this did not load the target together, in milliseconds.
@@ -37,6 +38,9 @@ pub enum MergeError {
         "there are several results, and one of them is of a whole run; only shards (`--shard`) are merged"
     )]
     Whole,
+    /// A threshold that this version cannot read.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
 }
 
 /// The run that these are the shards of. One result alone is itself.
@@ -66,8 +70,11 @@ pub fn merge(mut parts: Vec<LoadResult>) -> Result<LoadResult, MergeError> {
         shard: None,
         ..first
     };
-    whole.invalid.extend(strange(&parts));
-    let is_interrupted = parts.iter().any(|part| part.verdict == Verdict::Interrupted);
+    let faults = strange(&parts);
+    whole.ending = ending(&parts);
+    // Only the first shard counts the calls of the target.
+    let features = parts.iter().flat_map(|part| &part.intent.features);
+    whole.intent.features = features.copied().collect();
     let mut seen = None;
     for part in parts {
         let index = part.shard.map_or(0, |shard| shard.index);
@@ -77,33 +84,37 @@ pub fn merge(mut parts: Vec<LoadResult>) -> Result<LoadResult, MergeError> {
         }
         seen = Some(index);
         let of_shard = |text: &String| format!("shard {index}: {text}");
-        whole.invalid.extend(part.invalid.iter().map(of_shard));
         whole
             .notes
             .extend(part.notes.iter().filter(|note| *note != ALONE).map(of_shard));
-        if part.verdict == Verdict::Interrupted {
+        if part.ending == Ending::Interrupt {
             whole.notes.push(format!("shard {index} was interrupted"));
         }
         whole.generators.extend(part.generators.iter().cloned());
         whole.started = whole.started.min(part.started.clone());
         add(&mut whole, part);
     }
-    let total = whole.total();
-    for judged in &mut whole.thresholds {
-        if let Ok(threshold) = judged.threshold.parse::<Threshold>() {
-            *judged = threshold.judge(&total);
-        }
-    }
-    whole.verdict = if is_interrupted {
-        Verdict::Interrupted
-    } else if !whole.invalid.is_empty() {
-        Verdict::Invalid
-    } else if whole.thresholds.iter().all(|judged| judged.held) {
-        Verdict::Passed
-    } else {
-        Verdict::Failed
-    };
+    let thresholds: Vec<Threshold> = whole
+        .thresholds
+        .iter()
+        .map(|judged| judged.threshold.parse())
+        .collect::<Result<_, _>>()?;
+    whole.conclude(&thresholds, &faults);
     Ok(whole)
+}
+
+/// The ending of the whole run: it was interrupted if a shard was, and the target was out of reach if it was for all.
+fn ending(parts: &[LoadResult]) -> Ending {
+    let any = |ending| parts.iter().any(|part| part.ending == ending);
+    if any(Ending::Interrupt) {
+        Ending::Interrupt
+    } else if parts.iter().all(|part| part.ending == Ending::Unreachable) {
+        Ending::Unreachable
+    } else if any(Ending::Threshold) {
+        Ending::Threshold
+    } else {
+        Ending::Schedule
+    }
 }
 
 /// What a shard says of its own thresholds.
@@ -200,6 +211,7 @@ mod tests {
     use crate::{
         result::{Shard, samples},
         tally::{Count, Metric, Tally},
+        verdict::Verdict,
     };
 
     fn shard(index: u32, of: u32) -> LoadResult {

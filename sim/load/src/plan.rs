@@ -13,6 +13,7 @@ use crate::{
     hearing::{Mark, Said},
     result::Shard,
     threshold::Threshold,
+    verdict::{Feature, Intent},
 };
 
 /// Everything that a run does.
@@ -36,10 +37,46 @@ pub struct Plan {
     pub site: Site,
     /// What must hold in the end.
     pub thresholds: Vec<Threshold>,
+    /// Names of what may stay unmeasured (`missed`, `fanout`, `fanout.p99`), although a threshold is about it.
+    pub allow_unmeasured: Vec<String>,
     /// Whether a missed threshold ends the run, and from when on that is looked at.
     pub abort_after: Option<Duration>,
     /// Bounds.
     pub limits: Limits,
+}
+
+impl Plan {
+    /// The facts about the plan by which a result is judged.
+    pub fn intent(&self) -> Intent {
+        let mut events = self.phases.iter().flat_map(|phase| &phase.events);
+        let mut deeds = self.script.iter().flat_map(|script| &script.deeds);
+        let changes = events.any(|event| event.happening == Happening::Change && event.rate > 0.0)
+            || deeds.any(|(_, deed)| *deed == Deed::Change);
+        let rule = self.page.notification.as_ref();
+        let has =
+            |pointer: fn(&Notification) -> &Option<String>| rule.is_some_and(|rule| pointer(rule).is_some());
+        let features = [
+            (Feature::Changes, changes),
+            (Feature::ChangeMaker, self.site.change.is_some()),
+            (Feature::Notifications, rule.is_some()),
+            (Feature::Requests, !self.page.requests.is_empty()),
+            (Feature::ErrorPattern, self.page.error.is_some()),
+            (Feature::SequenceNumbers, has(|rule| &rule.seq)),
+            (Feature::Marks, has(|rule| &rule.mark)),
+            (
+                Feature::Owners,
+                has(|rule| &rule.user) || has(|rule| &rule.stream),
+            ),
+            (Feature::PollCounter, self.site.polls.is_some()),
+        ];
+        let features = features.into_iter().filter(|(_, is_there)| *is_there);
+        Intent {
+            features: features.map(|(feature, _)| feature).collect(),
+            ready: self.page.ready.as_ref().map(Needle::to_string),
+            lag_limit_ms: self.limits.lag.as_secs_f64() * 1e3,
+            allow_unmeasured: self.allow_unmeasured.clone(),
+        }
+    }
 }
 
 /// Bounds of a run.
@@ -245,6 +282,9 @@ impl Page {
             seq: at(&rule.seq).and_then(Value::as_u64),
             superseded: at(&rule.superseded).and_then(Value::as_u64).unwrap_or(0),
             stream: at(&rule.stream).and_then(Value::as_str).map(str::to_owned),
+            is_owned: [&rule.user, &rule.stream]
+                .into_iter()
+                .any(|pointer| at(pointer).is_some_and(Value::is_string)),
             is_for_another: at(&rule.user)
                 .and_then(Value::as_str)
                 .is_some_and(|name| name != user),
@@ -313,6 +353,15 @@ pub enum Needle {
     Json(Value),
 }
 
+impl std::fmt::Display for Needle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("any message"),
+            Self::Json(needle) => write!(f, "{needle}"),
+        }
+    }
+}
+
 impl Needle {
     /// Whether the message is one; `json` is it, parsed, when it can be.
     pub(crate) fn matches(&self, json: Option<&Value>) -> bool {
@@ -347,8 +396,20 @@ pub struct Notification {
     pub user: Option<String>,
     /// What was said when the change was made.
     pub mark: Option<String>,
-    /// Whether a tab is told the state once it is ready: no number before its first numbered notification is missed.
-    pub initial: bool,
+    /// Whether a tab is told the state once it is ready. Where it is, no number before its first numbered notification is
+    /// missed. Where it may be, a tab's first notification without a mark confirms no change.
+    pub initial: InitialState,
+}
+
+/// The initial state of a tab, as the profile declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialState {
+    /// A tab is told the state once it is ready.
+    Sent,
+    /// A tab is told nothing but what changes.
+    Absent,
+    /// The profile does not say.
+    Unknown,
 }
 
 /// What a site does when asked to; an error is a reason for people, of few kinds.
@@ -417,6 +478,7 @@ pub(crate) mod tests_support {
                 polls: None,
             },
             thresholds: Vec::new(),
+            allow_unmeasured: Vec::new(),
             abort_after: None,
             limits: Limits::default(),
         }

@@ -6,38 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     histogram::Histogram,
-    tally::{Count, Metric, Tally},
-    threshold::Judged,
+    lateness::Strain,
+    tally::{Count, Metric, Samples, Tally},
+    threshold::{Judged, Outcome, Threshold},
+    verdict::{Ending, Evidence, Intent, Verdict, conclude},
 };
 
 /// Version of the document. It changes when a reader of the one before would misread it.
-pub const FORMAT: &str = "polytab-load/1";
+pub const FORMAT: &str = "polytab-load/2";
 
-/// How a run went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// All thresholds held.
-    Passed,
-    /// A threshold was missed.
-    Failed,
-    /// The generator was the bottleneck, or shards are missing: nothing can be said of the target.
-    Invalid,
-    /// A person ended it.
-    Interrupted,
-}
-
-impl Verdict {
-    /// Its word.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Invalid => "invalid",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
+/// The note of a run that passed without a threshold.
+const UNJUDGED: &str =
+    "no threshold was judged: that the run passed says only that tabs opened and became ready";
 
 /// One run, or several shards of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,15 +33,19 @@ pub struct LoadResult {
     pub started: String,
     /// Seed of everything that was drawn.
     pub seed: u64,
-    /// How it went.
+    /// The verdict, made from everything below.
     pub verdict: Verdict,
-    /// Why nothing can be said of the target, a sentence each.
+    /// The reason why the run ended.
+    pub ending: Ending,
+    /// The facts about the plan by which the run was judged.
+    pub intent: Intent,
+    /// The reasons for [`Verdict::Invalid`], a sentence each.
     #[serde(default)]
     pub invalid: Vec<String>,
     /// What a reader should know beside it, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// The thresholds, and whether they held.
+    /// The thresholds with their outcomes.
     pub thresholds: Vec<Judged>,
     /// The phases, in order.
     pub phases: Vec<Phase>,
@@ -129,6 +113,10 @@ pub struct Packed {
     closes: BTreeMap<u16, u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     reasons: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    early: Samples,
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    unreadable: Samples,
 }
 
 /// The generator itself.
@@ -147,6 +135,12 @@ pub struct Generator {
     pub cpu_max: f64,
     /// Seconds of processor time used, all threads together.
     pub cpu_s: f64,
+    /// Its own lateness (99th percentile).
+    pub lag_p99_ms: f64,
+    /// The load of threads and machine while it was late.
+    pub strain: Strain,
+    /// Workers that ended by a defect of Polytab.
+    pub lost_workers: u64,
     /// Resident memory at its peak, in bytes.
     pub resident_bytes: u64,
     /// Descriptors that it may open.
@@ -181,6 +175,8 @@ impl From<&Tally> for Packed {
             histograms: metrics.collect(),
             closes: tally.closes.clone(),
             reasons: tally.reasons.clone(),
+            early: tally.early.clone(),
+            unreadable: tally.unreadable.clone(),
         }
     }
 }
@@ -191,6 +187,8 @@ impl Packed {
         let mut tally = Tally {
             closes: self.closes.clone(),
             reasons: self.reasons.clone(),
+            early: self.early.clone(),
+            unreadable: self.unreadable.clone(),
             ..Tally::default()
         };
         for (word, times) in &self.counts {
@@ -233,6 +231,30 @@ impl LoadResult {
         sum
     }
 
+    /// Judges the thresholds and makes the verdict from what the result holds. The only place where either is decided.
+    pub(crate) fn conclude(&mut self, thresholds: &[Threshold], shard_faults: &[String]) {
+        let tally = self.total();
+        self.thresholds = thresholds
+            .iter()
+            .map(|threshold| threshold.judge(&tally, &self.intent))
+            .collect();
+        let conclusion = conclude(&Evidence {
+            intent: &self.intent,
+            ending: self.ending,
+            tally: &tally,
+            thresholds: &self.thresholds,
+            generators: &self.generators,
+            shard: self.shard,
+            shard_faults,
+        });
+        self.verdict = conclusion.verdict;
+        self.invalid = conclusion.invalid;
+        let is_judged = |judged: &Judged| judged.outcome != Outcome::NotMeasured;
+        if self.verdict == Verdict::Passed && self.shard.is_none() && !self.thresholds.iter().any(is_judged) {
+            self.notes.push(UNJUDGED.to_owned());
+        }
+    }
+
     /// How long it took.
     pub fn length(&self) -> Duration {
         Duration::from_secs_f64(self.intervals.last().map_or(0.0, |last| last.to_s.max(0.0)))
@@ -251,7 +273,6 @@ impl LoadResult {
 #[cfg(test)]
 pub(crate) mod samples {
     use super::*;
-    use crate::threshold::Threshold;
 
     /// A run of so many phases, each of two stretches, that missed one of two thresholds.
     pub(crate) fn result(phases: usize) -> LoadResult {
@@ -262,6 +283,11 @@ pub(crate) mod samples {
             started: "2026-01-01T00:00:00Z".to_owned(),
             seed: 7,
             verdict: Verdict::Failed,
+            ending: Ending::Schedule,
+            intent: Intent {
+                lag_limit_ms: 10.0,
+                ..Intent::default()
+            },
             invalid: Vec::new(),
             notes: Vec::new(),
             thresholds: Vec::new(),
@@ -280,7 +306,16 @@ pub(crate) mod samples {
             });
             for half in [0.0, 5.0] {
                 let mut tally = Tally::default();
-                tally.add_count(Count::Opened, 5);
+                for count in [
+                    Count::Users,
+                    Count::SignIns,
+                    Count::SignedIn,
+                    Count::Opens,
+                    Count::Opened,
+                    Count::Ready,
+                ] {
+                    tally.add_count(count, 5);
+                }
                 for millis in 1..=100 {
                     tally.record(Metric::Fanout, Duration::from_millis(millis));
                     tally.record(Metric::Lag, Duration::from_micros(millis));
@@ -295,9 +330,8 @@ pub(crate) mod samples {
                 });
             }
         }
-        let total = result.total();
-        let judge = |text: &str| text.parse::<Threshold>().unwrap().judge(&total);
-        result.thresholds = vec![judge("missed == 0"), judge("fanout.p99 < 1ms")];
+        let thresholds = ["missed == 0", "fanout.p99 < 1ms"].map(|text| text.parse().unwrap());
+        result.conclude(&thresholds, &[]);
         result
     }
 

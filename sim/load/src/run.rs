@@ -10,15 +10,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alarm::Alarm,
     clock::Clock,
+    contact::Contact,
     dial::Dialer,
-    health,
+    health::{self, HostTimes},
+    lateness::Strain,
     merge::ALONE,
     plan::Plan,
-    result::{FORMAT, Generator, Interval, LoadResult, Packed, Phase, Verdict},
+    result::{FORMAT, Generator, Interval, LoadResult, Packed, Phase},
     schedule::Schedule,
     tally::{Count, Metric, Tally},
     threshold::shown,
-    worker::{Handed, OURS, Shared, Worker},
+    verdict::{Ending, Verdict},
+    worker::{Handed, Shared, Worker},
 };
 
 /// Stretches that a run is cut into at most; longer runs have longer ones.
@@ -27,6 +30,8 @@ const INTERVALS: u32 = 600;
 const HANDED: usize = 64;
 /// Time in which workers get ready before the run begins.
 const HEAD_START: Duration = Duration::from_millis(100);
+/// Time between two looks at whether the target takes tabs at all.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long the services may take to say how often they were called.
 const ASKING: Duration = Duration::from_secs(2);
 
@@ -101,10 +106,21 @@ pub async fn run(
         dialer,
         bounds,
         stop: order.stop.child_token(),
+        contact: Contact::default(),
     });
     let (threads, mut handed) = start(&shared)?;
     let mut gathered = Gathered::new(&shared);
-    while let Some(stretch) = handed.recv().await {
+    let mut looking = tokio::time::interval(LOOK);
+    loop {
+        let stretch = tokio::select! {
+            biased;
+            stretch = handed.recv() => stretch,
+            _ = looking.tick() => {
+                gathered.give_up();
+                continue;
+            }
+        };
+        let Some(stretch) = stretch else { break };
         gathered.take(&stretch);
         while let Some(mut stretch) = gathered.next() {
             gathered.ask_polls(&mut stretch.tally).await;
@@ -112,11 +128,9 @@ pub async fn run(
         }
     }
     for thread in threads {
-        // A worker that panicked has said so; its users are missing in the result, which is told below.
+        // A worker that panicked has said so; its users are missing in the result.
         if thread.join().is_err() {
-            gathered
-                .invalid
-                .push("a worker of the generator ended by a defect".to_owned());
+            gathered.lost_workers += 1;
         }
     }
     gathered.rest(&mut watch);
@@ -197,6 +211,7 @@ struct Stretch {
     interval: Interval,
     tally: Tally,
     cpu: f64,
+    waited: f64,
 }
 
 /// What was handed over until now.
@@ -209,7 +224,12 @@ struct Gathered<'a> {
     polls: u64,
     cpu_max: f64,
     cpu: f64,
-    invalid: Vec<String>,
+    host: HostTimes,
+    /// Of the stretches that were late.
+    strain: Strain,
+    lost_workers: u64,
+    /// Set when the run ends before its schedule does.
+    ending: Option<Ending>,
     notes: Vec<String>,
 }
 
@@ -223,7 +243,10 @@ impl<'a> Gathered<'a> {
             polls: 0,
             cpu_max: 0.0,
             cpu: 0.0,
-            invalid: Vec::new(),
+            host: HostTimes::read(shared.clock.now()),
+            strain: Strain::default(),
+            lost_workers: 0,
+            ending: None,
             notes: Vec::new(),
         }
     }
@@ -236,6 +259,7 @@ impl<'a> Gathered<'a> {
         let (sum, handed) = self.open.entry(nth).or_insert((fresh, 0));
         *handed += 1;
         sum.cpu = sum.cpu.max(stretch.cpu.min(1.0));
+        sum.waited = sum.waited.max(stretch.waited.min(1.0));
         sum.interval.users += stretch.users;
         sum.interval.tabs += stretch.tabs;
         sum.tally.add(&stretch.tally);
@@ -259,6 +283,7 @@ impl<'a> Gathered<'a> {
             },
             tally: Tally::default(),
             cpu: 0.0,
+            waited: 0.0,
         }
     }
 
@@ -308,6 +333,18 @@ impl<'a> Gathered<'a> {
         }
     }
 
+    /// Ends the run if the target takes no tab.
+    fn give_up(&mut self) {
+        let shared = self.shared;
+        if self.ending.is_none()
+            && shared.contact.is_hopeless(shared.clock.now())
+            && !shared.stop.is_cancelled()
+        {
+            self.ending = Some(Ending::Unreachable);
+            shared.stop.cancel();
+        }
+    }
+
     fn note(&mut self, note: &str) {
         if !self.notes.iter().any(|known| known == note) {
             self.notes.push(note.to_owned());
@@ -319,9 +356,20 @@ impl<'a> Gathered<'a> {
             mut interval,
             tally,
             cpu,
+            waited,
         } = stretch;
         self.total.add(&tally);
         self.cpu_max = self.cpu_max.max(cpu);
+        let then = std::mem::replace(&mut self.host, HostTimes::read(self.shared.clock.now()));
+        let lag = tally.metric(Metric::Lag).map(|lag| lag.quantile(0.99));
+        if lag.is_some_and(|lag| lag > self.shared.plan.limits.lag) {
+            let strain = Strain {
+                worker: cpu,
+                waited,
+                ..self.host.since(&then)
+            };
+            self.strain = self.strain.max(strain);
+        }
         watch(&Progress {
             interval: &interval,
             tally: &tally,
@@ -336,7 +384,8 @@ impl<'a> Gathered<'a> {
         if is_late && !self.shared.stop.is_cancelled() {
             let mut thresholds = plan.thresholds.iter();
             let missed = thresholds.find(|threshold| !threshold.may_still_hold(&self.total));
-            if let Some(missed) = missed.map(|threshold| threshold.judge(&self.total)) {
+            let intent = plan.intent();
+            if let Some(missed) = missed.map(|threshold| threshold.judge(&self.total, &intent)) {
                 let note = format!(
                     "ended after {} because a threshold was missed: {}, seen {}",
                     shown(Duration::from_secs_f64(interval.to_s)),
@@ -344,6 +393,7 @@ impl<'a> Gathered<'a> {
                     missed.seen
                 );
                 self.note(&note);
+                self.ending = Some(Ending::Threshold);
                 self.shared.stop.cancel();
             }
         }
@@ -364,34 +414,29 @@ impl<'a> Gathered<'a> {
     fn result(mut self, order: &Order, descriptors: u64) -> LoadResult {
         let plan = &self.shared.plan;
         self.notes.extend(outages(&self.intervals));
-        self.invalid.extend(invalid(plan, &self.total));
         if plan.shard.is_some() {
             self.notes.push(ALONE.to_owned());
         }
-        let thresholds: Vec<_> = plan
-            .thresholds
-            .iter()
-            .map(|threshold| threshold.judge(&self.total))
-            .collect();
-        let verdict = if order.stop.is_cancelled() {
-            Verdict::Interrupted
-        } else if !self.invalid.is_empty() {
-            Verdict::Invalid
-        } else if plan.shard.is_some() || thresholds.iter().all(|judged| judged.held) {
-            Verdict::Passed
+        let ending = if order.stop.is_cancelled() {
+            Ending::Interrupt
         } else {
-            Verdict::Failed
+            self.ending.unwrap_or(Ending::Schedule)
         };
-        LoadResult {
+        let lag = self.total.metric(Metric::Lag);
+        let lag_p99 = lag.map_or(Duration::ZERO, |lag| lag.quantile(0.99));
+        let mut result = LoadResult {
             format: FORMAT.to_owned(),
             profile: plan.name.clone(),
             target: plan.site.name.clone(),
             started: order.begins_at.to_string(),
             seed: plan.seed,
-            verdict,
-            invalid: self.invalid,
+            // Both are decided below.
+            verdict: Verdict::Invalid,
+            thresholds: Vec::new(),
+            ending,
+            intent: plan.intent(),
+            invalid: Vec::new(),
             notes: self.notes,
-            thresholds,
             phases: phases(plan),
             shard: plan.shard,
             generators: vec![Generator {
@@ -401,11 +446,16 @@ impl<'a> Gathered<'a> {
                 workers: plan.limits.workers.max(1) as u64,
                 cpu_max: self.cpu_max,
                 cpu_s: self.cpu,
+                lag_p99_ms: lag_p99.as_secs_f64() * 1e3,
+                strain: self.strain,
+                lost_workers: self.lost_workers,
                 resident_bytes: health::resident_peak(),
                 descriptors,
             }],
             intervals: self.intervals,
-        }
+        };
+        result.conclude(&plan.thresholds, &[]);
+        result
     }
 }
 
@@ -423,30 +473,6 @@ fn phases(plan: &Plan) -> Vec<Phase> {
         told
     };
     plan.phases.iter().map(phase).collect()
-}
-
-/// Why nothing can be said of the target.
-fn invalid(plan: &Plan, total: &Tally) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if let Some(lag) = total.metric(Metric::Lag) {
-        let late = lag.quantile(0.99);
-        if late > plan.limits.lag {
-            reasons.push(format!(
-                "the generator was the bottleneck: 1 % of what was due was done {} late or later, and at most {} is allowed; \
-                 use more workers or machines, or fewer tabs",
-                shown(late),
-                shown(plan.limits.lag)
-            ));
-        }
-    }
-    let own = total
-        .reasons
-        .iter()
-        .filter_map(|(reason, times)| Some((reason.strip_prefix(OURS)?, times)));
-    reasons.extend(
-        own.map(|(reason, times)| format!("{times} times the generator itself could not go on: {reason}")),
-    );
-    reasons
 }
 
 /// When the target lost most of its tabs at once, and what was lost with them.

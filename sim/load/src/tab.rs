@@ -3,12 +3,14 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    fmt::Write,
     rc::Rc,
     task::{Poll, Waker},
     time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -17,7 +19,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::dial::Socket;
+use crate::{dial::Socket, tally::Count};
 
 /// Nobody says goodbye: the connection broke (RFC 6455, 7.1.5).
 pub(crate) const BROKEN: u16 = 1006;
@@ -92,8 +94,80 @@ pub(crate) enum End {
     Closed(u16),
 }
 
-/// Drives a tab until it ends. `hear` is told every message.
-pub(crate) async fn drive(socket: &mut Socket, orders: &Orders, mut hear: impl FnMut(&str)) -> End {
+/// A message as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Frame<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+/// Characters of an excerpt.
+const EXCERPT: usize = 160;
+
+impl Frame<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The one JSON value that it is.
+    ///
+    /// # Errors
+    ///
+    /// The count of messages of its kind that no JSON pattern can match.
+    pub(crate) fn read(&self) -> Result<Value, Count> {
+        serde_json::from_slice(self.bytes()).map_err(|_| self.kind())
+    }
+
+    fn kind(&self) -> Count {
+        let mut values = serde_json::Deserializer::from_slice(self.bytes()).into_iter::<Value>();
+        // A number is also the beginning of many texts.
+        let begins_with_json = matches!(values.next(), Some(Ok(Value::Object(_) | Value::Array(_))));
+        match self {
+            _ if begins_with_json => Count::JoinedFrames,
+            Self::Text(_) => Count::TextFrames,
+            Self::Binary(_) => Count::BinaryFrames,
+        }
+    }
+
+    /// Its beginning, for people: what a terminal would take for a command is escaped.
+    pub(crate) fn excerpt(&self) -> String {
+        let (length, mut text) = match self {
+            Self::Text(text) => (text.chars().count(), shown(text.chars().take(EXCERPT))),
+            Self::Binary(bytes) => (
+                bytes.len(),
+                shown(bytes.iter().take(EXCERPT / 8).map(|byte| char::from(*byte))),
+            ),
+        };
+        let (limit, unit) = match self {
+            Self::Text(_) => (EXCERPT, "characters"),
+            Self::Binary(_) => (EXCERPT / 8, "bytes"),
+        };
+        if length > limit {
+            write!(text, "… ({length} {unit})").ok();
+        }
+        text
+    }
+}
+
+/// Letters for people: control characters and everything that does not print are escaped.
+pub(crate) fn shown(letters: impl Iterator<Item = char>) -> String {
+    let mut shown = String::new();
+    for letter in letters {
+        match letter {
+            '"' | '\'' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
+    }
+    shown
+}
+
+/// Drives a tab until it ends. `hear` gets every message.
+pub(crate) async fn drive(socket: &mut Socket, orders: &Orders, mut hear: impl FnMut(Frame<'_>)) -> End {
     loop {
         match say(socket, orders).await {
             Ok(None) => {}
@@ -106,8 +180,8 @@ pub(crate) async fn drive(socket: &mut Socket, orders: &Orders, mut hear: impl F
         orders.wake_nobody();
         match next {
             Next::Order | Next::Heard(Ok(Message::Pong(_) | Message::Frame(_))) => {}
-            Next::Heard(Ok(Message::Text(text))) => hear(text.as_str()),
-            Next::Heard(Ok(Message::Binary(bytes))) => hear(&String::from_utf8_lossy(&bytes)),
+            Next::Heard(Ok(Message::Text(text))) => hear(Frame::Text(text.as_str())),
+            Next::Heard(Ok(Message::Binary(bytes))) => hear(Frame::Binary(&bytes)),
             Next::Heard(Ok(Message::Close(frame))) => {
                 // The answer is queued by the library; whether it still arrives does not matter.
                 socket.flush().await.ok();
@@ -193,5 +267,43 @@ fn code_of(error: &tungstenite::Error) -> u16 {
         tungstenite::Error::Capacity(_) => 1009,
         tungstenite::Error::Utf8(_) => 1007,
         _ => 1002,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn messages_that_no_json_pattern_can_match_are_told_apart() {
+        for (frame, read) in [
+            (Frame::Text(r#"{"a": 1}"#), Ok(json!({"a": 1}))),
+            (Frame::Binary(br#"{"a": 1}"#), Ok(json!({"a": 1}))),
+            (Frame::Text("2"), Ok(json!(2))),
+            (Frame::Text("42[\"hello\"]"), Err(Count::TextFrames)),
+            (Frame::Text("hello"), Err(Count::TextFrames)),
+            (Frame::Text(""), Err(Count::TextFrames)),
+            (
+                Frame::Text("{\"type\":6}\u{1e}{\"type\":1}\u{1e}"),
+                Err(Count::JoinedFrames),
+            ),
+            (Frame::Text("[1]\n[2]"), Err(Count::JoinedFrames)),
+            (Frame::Binary(&[0, 255, 3]), Err(Count::BinaryFrames)),
+        ] {
+            assert_eq!(frame.read(), read, "{frame:?}");
+        }
+    }
+
+    #[test]
+    fn excerpts_are_short_and_cannot_command_a_terminal() {
+        let hostile = format!("\u{1b}[2J\r\n\u{202e}\"{}", "x".repeat(200));
+
+        let excerpt = Frame::Text(&hostile).excerpt();
+
+        assert!(excerpt.starts_with(r#"\u{1b}[2J\r\n\u{202e}"xxx"#), "{excerpt}");
+        assert!(excerpt.ends_with("xxx… (208 characters)"), "{excerpt}");
+        assert_eq!(Frame::Binary(&[0, b'a', 200]).excerpt(), "\\0aÈ");
     }
 }

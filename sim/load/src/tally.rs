@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::histogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::{histogram::Histogram, ledger::Action};
 
 /// What is measured: a duration, mostly from the moment at which something was meant to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,127 +79,102 @@ impl Metric {
     }
 }
 
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Count {
-    /// Users who arrived.
-    Users,
-    /// Tabs that were to open.
-    Opens,
-    /// Tabs that opened.
-    Opened,
-    /// Tabs that the server, or a broken connection, closed.
-    Closed,
-    /// Messages that arrived.
-    Received,
-    /// Messages that were sent.
-    Sent,
-    /// Requests that were to be sent.
-    Requests,
-    /// Replies to them.
-    Replies,
-    /// Changes that were made.
-    Changes,
-    /// Notifications that were due: changes times the tabs that were to hear of them.
-    Due,
-    /// Notifications that came.
-    Notified,
-    /// Notifications that were due to tabs which went away before they came.
-    Unheard,
-    /// Notifications that never came.
-    Missed,
-    /// Notifications that came once more.
-    Doubled,
-    /// Notifications that came after a later one.
-    OutOfOrder,
-    /// Notifications in a tab of another user.
-    CrossUser,
-    /// Sign-ins that failed.
-    FailedSignIns,
-    /// Tabs that could not be opened.
-    FailedOpens,
-    /// Tabs lost without being asked to, after they had been open.
-    Lost,
-    /// Requests that were never answered.
-    Unanswered,
-    /// Error messages of the server.
-    ErrorMessages,
-    /// Changes that could not be made.
-    FailedChanges,
-    /// Calls that the server made to the services for its loops.
-    Polls,
-    /// Turns that a right server makes at most for its users: how long each had an open tab, in short loops.
-    Turns,
+/// Declares [`Count`] from one table: variant, word in profiles and results, meaning.
+macro_rules! counts {
+    ($($variant:ident $word:literal $meaning:literal,)*) => {
+        /// Something that is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Count {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Count {
+            /// All, in the order in which they are shown.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$variant),*];
+
+            /// Its word in profiles and results.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
+}
+
+counts! {
+    Users "users" "Users who arrived.",
+    SignIns "sign_ins" "Sign-ins that were due.",
+    SignedIn "signed_in" "Sign-ins that succeeded.",
+    Opens "opens" "Tabs that were to open.",
+    Opened "opened" "Tabs that opened.",
+    Abandoned "abandoned" "Tabs that their user closed before the handshake ended.",
+    Ready "ready" "Tabs that became ready.",
+    Closed "closed" "Tabs that the server, or a broken connection, closed.",
+    Received "received" "Messages that arrived.",
+    Sent "sent" "Messages that were sent.",
+    TextFrames "text_frames" "Text messages that are not JSON, where the profile's patterns are.",
+    BinaryFrames "binary_frames" "Binary messages that are not JSON, where the profile's patterns are.",
+    JoinedFrames "joined_frames" "Messages in which a JSON value is followed by something else, as by a second one.",
+    Requests "requests" "Requests that were to be sent.",
+    Replies "replies" "Replies to them.",
+    AbandonedRequests "abandoned_requests" "Requests whose tab its user closed before the reply.",
+    ChangesDue "changes_due" "Changes that were to be made.",
+    Changes "changes" "Changes that were made.",
+    Due "due" "Notifications that were due: changes times the tabs that were to hear of them.",
+    Notified "notified" "Notifications that came.",
+    Unheard "unheard" "Notifications that were due to tabs which went away before they came.",
+    Covered "covered" "Notifications that were due to tabs whose initial state may have contained the change.",
+    Withdrawn "withdrawn" "Notifications that were due of changes which could not be made.",
+    Missed "missed" "Notifications that never came.",
+    Doubled "doubled" "Notifications that came once more.",
+    OutOfOrder "out_of_order" "Notifications that came after a later one.",
+    CrossUser "cross_user" "Notifications in a tab of another user.",
+    Numbered "numbered" "Notifications with a number.",
+    Compared "compared" "Numbers that were compared with the one before in the same tab.",
+    Marked "marked" "Messages with the mark of a change.",
+    Owned "owned" "Messages that name their user or stream.",
+    FailedSignIns "failed_sign_ins" "Sign-ins that failed.",
+    PendingSignIns "pending_sign_ins" "Sign-ins without a result at the end of the run.",
+    RefusedOpens "refused_opens" "Tabs whose connection or handshake the target refused.",
+    FailedOpens "failed_opens" "Tabs whose connection or handshake failed.",
+    TimedOutOpens "timed_out_opens" "Tabs whose handshake took too long.",
+    PendingOpens "pending_opens" "Tabs whose handshake was under way at the end of the run.",
+    Lost "lost" "Tabs lost without being asked to, after they had been open.",
+    Unanswered "unanswered" "Requests that were never answered.",
+    PendingRequests "pending_requests" "Requests whose reply was not overdue at the end of the run.",
+    ErrorMessages "error_messages" "Error messages of the server.",
+    FailedChanges "failed_changes" "Changes that could not be made.",
+    PendingChanges "pending_changes" "Changes without a result at the end of the run.",
+    SignOuts "sign_outs" "Sign-outs that were due.",
+    SignedOut "signed_out" "Sign-outs that succeeded.",
+    FailedSignOuts "failed_sign_outs" "Sign-outs that failed.",
+    PendingSignOuts "pending_sign_outs" "Sign-outs without a result at the end of the run.",
+    Polls "polls" "Calls that the server made to the services for its loops.",
+    Turns "turns" "Turns that a right server makes at most for its users: how long each had an open tab, in short loops.",
 }
 
 impl Count {
-    /// All, in the order in which they are told.
-    pub const ALL: [Self; 24] = [
-        Self::Users,
-        Self::Opens,
-        Self::Opened,
-        Self::Closed,
-        Self::Received,
-        Self::Sent,
-        Self::Requests,
-        Self::Replies,
-        Self::Changes,
-        Self::Due,
-        Self::Notified,
-        Self::Unheard,
-        Self::Missed,
-        Self::Doubled,
-        Self::OutOfOrder,
-        Self::CrossUser,
+    /// Errors: everything that ended without success, except what a user cancelled.
+    pub const ERRORS: [Self; 14] = [
         Self::FailedSignIns,
+        Self::PendingSignIns,
+        Self::RefusedOpens,
         Self::FailedOpens,
+        Self::TimedOutOpens,
+        Self::PendingOpens,
         Self::Lost,
         Self::Unanswered,
+        Self::PendingRequests,
         Self::ErrorMessages,
         Self::FailedChanges,
-        Self::Polls,
-        Self::Turns,
+        Self::PendingChanges,
+        Self::FailedSignOuts,
+        Self::PendingSignOuts,
     ];
 
-    /// Those that say that something went wrong which ought not to.
-    pub const ERRORS: [Self; 6] = [
-        Self::FailedSignIns,
-        Self::FailedOpens,
-        Self::Lost,
-        Self::Unanswered,
-        Self::ErrorMessages,
-        Self::FailedChanges,
-    ];
-
-    /// Its word in profiles and results.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Users => "users",
-            Self::Opens => "opens",
-            Self::Opened => "opened",
-            Self::Closed => "closed",
-            Self::Received => "received",
-            Self::Sent => "sent",
-            Self::Requests => "requests",
-            Self::Replies => "replies",
-            Self::Changes => "changes",
-            Self::Due => "due",
-            Self::Notified => "notified",
-            Self::Unheard => "unheard",
-            Self::Missed => "missed",
-            Self::Doubled => "doubled",
-            Self::OutOfOrder => "out_of_order",
-            Self::CrossUser => "cross_user",
-            Self::FailedSignIns => "failed_sign_ins",
-            Self::FailedOpens => "failed_opens",
-            Self::Lost => "lost",
-            Self::Unanswered => "unanswered",
-            Self::ErrorMessages => "error_messages",
-            Self::FailedChanges => "failed_changes",
-            Self::Polls => "polls",
-            Self::Turns => "turns",
-        }
-    }
+    /// Messages that no JSON pattern can match.
+    pub const UNREADABLE: [Self; 3] = [Self::TextFrames, Self::BinaryFrames, Self::JoinedFrames];
 
     /// The count with this word.
     pub fn from_word(word: &str) -> Option<Self> {
@@ -208,18 +185,75 @@ impl Count {
 /// Counts and measurements of a stretch of time. Adding two of them is exact.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    pub(crate) counts: [u64; Count::ALL.len()],
+    pub(crate) counts: Counts,
     /// Absent, as long as nothing was measured: most stretches measure few things, and a histogram is large.
     pub(crate) metrics: [Option<Box<Histogram>>; Metric::ALL.len()],
     /// Close codes of tabs that the server closed.
     pub closes: BTreeMap<u16, u64>,
     /// Why things failed, the first few kinds of it.
     pub reasons: BTreeMap<String, u64>,
+    /// Excerpts of messages that arrived at tabs which waited for another one to become ready.
+    pub early: Samples,
+    /// Excerpts of messages that no JSON pattern can match.
+    pub unreadable: Samples,
+}
+
+/// A number for each [`Count`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Counts([u64; Count::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Count::ALL.len()])
+    }
+}
+
+/// Excerpts of messages with their counts: the first few kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Samples(pub BTreeMap<String, u64>);
+
+impl Samples {
+    /// Kinds that are kept; further ones are dropped.
+    const KINDS: usize = 3;
+
+    /// Messages that are looked at; nothing is formatted for further ones.
+    const LOOKED_AT: u64 = 50;
+
+    /// Adds an excerpt, unless there are enough.
+    pub(crate) fn add(&mut self, excerpt: impl FnOnce() -> String) {
+        if self.0.values().sum::<u64>() < Self::LOOKED_AT {
+            self.add_some(&excerpt(), 1);
+        }
+    }
+
+    /// Those that differ only in digits, as in times and numbers, are of one kind.
+    fn add_some(&mut self, excerpt: &str, times: u64) {
+        let shape = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "0");
+        let new = shape(excerpt);
+        let like = self.0.iter_mut().find(|(known, _)| shape(known) == new);
+        if let Some((_, known)) = like {
+            *known += times;
+        } else if self.0.len() < Self::KINDS {
+            self.0.insert(excerpt.to_owned(), times);
+        }
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        for (excerpt, times) in &other.0 {
+            self.add_some(excerpt, *times);
+        }
+    }
+
+    /// Returns `true` if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Kinds of reasons kept; further ones are counted together.
 const REASONS: usize = 20;
-/// Name of those.
+/// Name of further reasons.
 const OTHER_REASONS: &str = "other reasons";
 
 impl Tally {
@@ -230,24 +264,29 @@ impl Tally {
 
     /// Counts several.
     pub fn add_count(&mut self, count: Count, times: u64) {
-        self.counts[count as usize] += times;
+        self.counts.0[count as usize] += times;
     }
 
     /// How many were counted.
     pub fn get(&self, count: Count) -> u64 {
-        self.counts[count as usize]
+        self.counts.0[count as usize]
+    }
+
+    /// The sum of several counts.
+    pub fn sum(&self, counts: &[Count]) -> u64 {
+        counts.iter().map(|count| self.get(*count)).sum()
     }
 
     /// All that went wrong.
     pub fn errors(&self) -> u64 {
-        Count::ERRORS.into_iter().map(|count| self.get(count)).sum()
+        self.sum(&Count::ERRORS)
     }
 
     /// All that was tried, of which errors are a part.
     pub fn attempts(&self) -> u64 {
-        [Count::Users, Count::Opens, Count::Requests, Count::Changes]
+        Action::ALL
             .into_iter()
-            .map(|count| self.get(count))
+            .map(|action| self.get(action.intended()))
             .sum()
     }
 
@@ -284,7 +323,7 @@ impl Tally {
 
     /// Adds everything of another stretch.
     pub fn add(&mut self, other: &Self) {
-        for (sum, more) in self.counts.iter_mut().zip(other.counts) {
+        for (sum, more) in self.counts.0.iter_mut().zip(other.counts.0) {
             *sum += more;
         }
         for metric in Metric::ALL {
@@ -298,5 +337,7 @@ impl Tally {
         for (reason, times) in &other.reasons {
             self.add_reason(reason, *times);
         }
+        self.early.add_all(&other.early);
+        self.unreadable.add_all(&other.unreadable);
     }
 }

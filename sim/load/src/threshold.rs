@@ -5,7 +5,11 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::tally::{Count, Metric, Tally};
+use crate::{
+    sight::Sight,
+    tally::{Count, Metric, Tally},
+    verdict::Intent,
+};
 
 /// What must hold at the end of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,16 +47,45 @@ enum Comparison {
     More,
 }
 
-/// A threshold, and whether it held.
+/// A threshold with its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
     /// As it was written.
     pub threshold: String,
-    /// What was seen, with its unit; `nothing` when nothing of the kind was measured.
+    /// The value, with its unit; `nothing` without a measurement.
     pub seen: String,
-    /// Whether it held. What was never measured holds no threshold.
-    pub held: bool,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The reason for [`Outcome::NotMeasured`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The profile allows that it is not measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allowed: bool,
+}
+
+/// The outcome of a threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The measured value is within the limit.
+    Held,
+    /// The measured value is beyond the limit.
+    Missed,
+    /// There is no evidence for either.
+    NotMeasured,
+}
+
+impl Outcome {
+    /// Its words for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Missed => "missed",
+            Self::NotMeasured => "not measured",
+        }
+    }
 }
 
 /// Why a text is no threshold. What follows `; ` is the mend.
@@ -169,13 +202,47 @@ fn what(name: &str, limit: &str) -> Result<(What, f64), ThresholdError> {
     Ok((What::Metric(metric, statistic), limit))
 }
 
+/// Checks the name of something that a threshold can be about, as `missed`, `fanout` or `fanout.p99`.
+///
+/// # Errors
+///
+/// When nothing has this name.
+pub fn check_name(name: &str) -> Result<(), ThresholdError> {
+    let (word, statistic) = name.split_once('.').unwrap_or((name, "p50"));
+    let is_count = name == ERRORS || name == POLLS || Count::from_word(name).is_some();
+    if is_count || Metric::from_word(word).is_some() && statistic_of(statistic).is_some() {
+        return Ok(());
+    }
+    Err(ThresholdError::Name {
+        name: name.to_owned(),
+        known: known(),
+    })
+}
+
+/// Counts that thresholds are mostly about.
+const USUAL: [Count; 12] = [
+    Count::Users,
+    Count::Opened,
+    Count::Ready,
+    Count::Received,
+    Count::Replies,
+    Count::Changes,
+    Count::Missed,
+    Count::Doubled,
+    Count::OutOfOrder,
+    Count::CrossUser,
+    Count::Lost,
+    Count::Unanswered,
+];
+
 fn known() -> String {
     let metrics = Metric::ALL
         .map(|metric| format!("`{}`", metric.word()))
         .join(", ");
-    let counts = Count::ALL.map(|count| format!("`{}`", count.word())).join(", ");
+    let counts = USUAL.map(|count| format!("`{}`", count.word())).join(", ");
     format!(
-        "durations are {metrics}, each with a statistic as in `connect.p99`, and counts are {counts}, `{ERRORS}` and `{POLLS}`"
+        "durations are {metrics}, each with a statistic as in `connect.p99`, and counts are {counts}, `{ERRORS}`, `{POLLS}` and \
+         those in docs/load.md"
     )
 }
 
@@ -226,17 +293,45 @@ pub fn polls_per_turn(tally: &Tally) -> Option<f64> {
 }
 
 impl Threshold {
-    /// Whether it holds for what was seen.
-    pub fn judge(&self, tally: &Tally) -> Judged {
+    /// Judges what was seen. A limit that is exceeded is missed; one that is kept needs evidence to have held.
+    pub fn judge(&self, tally: &Tally, intent: &Intent) -> Judged {
         let (value, seen) = match self.value(tally) {
             Some((value, seen)) => (Some(value), seen),
             None => (None, "nothing".to_owned()),
         };
+        let reason = match value {
+            Some(value) if !self.is.holds(value, self.limit) => None,
+            Some(_) | None => self.unmeasured(tally, intent),
+        };
+        let holds = value.is_some_and(|value| self.is.holds(value, self.limit));
         Judged {
             threshold: self.text.clone(),
             seen,
-            held: value.is_some_and(|value| self.is.holds(value, self.limit)),
+            outcome: match &reason {
+                Some(_) => Outcome::NotMeasured,
+                None if holds => Outcome::Held,
+                None => Outcome::Missed,
+            },
+            allowed: reason.is_some() && self.is_allowed(intent),
+            reason,
         }
+    }
+
+    /// The reason why there is no evidence.
+    fn unmeasured(&self, tally: &Tally, intent: &Intent) -> Option<String> {
+        let sight = Sight { tally, intent };
+        match self.what {
+            What::Metric(metric, _) => sight.metric(metric),
+            What::Count(count) => sight.count(count),
+            What::Errors | What::ErrorPart => sight.attempts(),
+            What::PollsPerTurn => sight.polls(),
+        }
+    }
+
+    fn is_allowed(&self, intent: &Intent) -> bool {
+        let name = self.text.split(['<', '>', '=']).next().unwrap_or_default().trim();
+        let metric = name.split('.').next().unwrap_or_default();
+        intent.allows(name) || intent.allows(metric)
     }
 
     /// Whether a run that goes on may still meet it: it does now, nothing of the kind was measured yet, or too little
@@ -353,20 +448,72 @@ mod tests {
 
     #[test]
     fn thresholds_are_judged() {
-        for (text, held, seen) in [
-            ("fanout.p99 < 100ms", true, "99.0 ms"),
-            ("fanout.p99<99ms", false, "99.0 ms"),
-            ("fanout.p50 <= 0.06s", true, "50.0 ms"),
-            ("fanout.max >= 100ms", true, "100 ms"),
-            ("fanout.count == 100", true, "100"),
-            ("missed == 0", true, "0"),
-            ("errors < 0.1%", false, "0.100%"),
-            ("errors <= 1", true, "1"),
-            ("polls_per_user_and_turn <= 1.05", true, "1.050"),
-            ("connect.p99 < 1s", false, "nothing"),
+        for (text, outcome, seen) in [
+            ("fanout.p99 < 100ms", Outcome::Held, "99.0 ms"),
+            ("fanout.p99<99ms", Outcome::Missed, "99.0 ms"),
+            ("fanout.p50 <= 0.06s", Outcome::Held, "50.0 ms"),
+            ("fanout.max >= 100ms", Outcome::Held, "100 ms"),
+            ("fanout.count == 100", Outcome::Held, "100"),
+            ("missed == 0", Outcome::Held, "0"),
+            ("errors < 0.1%", Outcome::Missed, "0.100%"),
+            ("errors <= 1", Outcome::Held, "1"),
+            ("polls_per_user_and_turn <= 1.05", Outcome::Held, "1.050"),
+            ("connect.p99 < 1s", Outcome::NotMeasured, "nothing"),
         ] {
-            let judged = text.parse::<Threshold>().unwrap().judge(&tally());
-            assert_eq!((judged.held, judged.seen.as_str()), (held, seen), "{text}");
+            let judged = text
+                .parse::<Threshold>()
+                .unwrap()
+                .judge(&tally(), &Intent::default());
+            assert_eq!((judged.outcome, judged.seen.as_str()), (outcome, seen), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zero_needs_evidence_and_a_mistake_is_evidence() {
+        let mut tally = Tally::default();
+        let outcome = |tally: &Tally, text: &str| {
+            let threshold = text.parse::<Threshold>().unwrap();
+            threshold.judge(tally, &Intent::default()).outcome
+        };
+        let names = [
+            "missed",
+            "doubled",
+            "out_of_order",
+            "cross_user",
+            "errors",
+            "unanswered",
+            "lost",
+        ];
+
+        for name in names {
+            assert_eq!(
+                outcome(&tally, &format!("{name} == 0")),
+                Outcome::NotMeasured,
+                "{name}"
+            );
+            assert_eq!(
+                outcome(&tally, &format!("{name} >= 1")),
+                Outcome::Missed,
+                "{name}"
+            );
+        }
+        tally.count(Count::Doubled);
+        tally.count(Count::Marked);
+
+        assert_eq!(outcome(&tally, "doubled == 0"), Outcome::Missed);
+        assert_eq!(outcome(&tally, "cross_user == 0"), Outcome::Held);
+    }
+
+    #[test]
+    fn names_of_measures_are_checked() {
+        for (name, is_one) in [
+            ("missed", true),
+            ("fanout", true),
+            ("fanout.p99", true),
+            ("errors", true),
+            ("mised", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), is_one, "{name}");
         }
     }
 

@@ -16,12 +16,13 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue};
 use polytab_load::{
     plan::{
-        Arrival, Deed, Happening, Limits, Needle, Notification, Pace, Page, Phase, Plan, Process, Request,
-        Script, Site, Template,
+        Arrival, Deed, Happening, InitialState, Limits, Needle, Notification, Pace, Page, Phase, Plan,
+        Process, Request, Script, Site, Template,
     },
-    result::{LoadResult, Shard, Verdict},
+    result::{LoadResult, Shard},
     run::{Order, run},
     tally::{Count, Metric},
+    verdict::Verdict,
 };
 use serde_json::json;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
@@ -130,6 +131,7 @@ fn plan(address: SocketAddr, users: u64, seconds: u64, page: Page) -> Plan {
             polls: None,
         },
         thresholds: Vec::new(),
+        allow_unmeasured: Vec::new(),
         abort_after: None,
         limits: Limits {
             // How busy the machine of a test is decides nothing.
@@ -161,7 +163,7 @@ fn notification() -> Notification {
         stream: None,
         user: Some("/user".to_owned()),
         mark: None,
-        initial: false,
+        initial: InitialState::Absent,
     }
 }
 
@@ -325,23 +327,5 @@ async fn a_tab_that_is_closed_before_its_handshake_is_over_does_not_open() {
     assert_eq!(
         counts(&result, [Count::Users, Count::Opened, Count::Lost]),
         [5, 5, 0]
-    );
-}
-
-#[tokio::test]
-async fn a_target_that_is_not_there_is_told_with_its_reason() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-
-    let result = made(plan(address, 3, 1, Page::default())).await;
-
-    let total = result.total();
-    let opens = total.get(Count::Opens);
-    assert!(opens >= 3);
-    assert_eq!(counts(&result, [Count::FailedOpens, Count::Opened]), [opens, 0]);
-    assert_eq!(
-        total.reasons,
-        BTreeMap::from([("connection failed: connection refused".to_owned(), opens)])
     );
 }

@@ -8,7 +8,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use polytab_load::{merge::merge, report, result::LoadResult};
+use polytab_load::{
+    merge::merge,
+    report,
+    result::{FORMAT, LoadResult},
+};
+use serde::Deserialize;
 
 use super::{
     Exit, complain,
@@ -53,8 +58,8 @@ Examples:
   polytab report html result.json -o result.html
   kubectl logs -l job-name=load --tail=-1 | polytab report merge - -o result.json
 
-Exit codes: those of `polytab load`: 0 all thresholds held, 99 one was missed, 3 a result is not valid, 6 the run is \
-invalid, as when a shard is missing.";
+Exit codes: those of `polytab load`: 0 passed, 99 failed, 6 invalid, as when a shard is missing, 130 interrupted; 3 a \
+file holds no result that can be read.";
 
 /// Largest result that is read, in bytes.
 const BYTES: u64 = 1024 * 1024 * 1024;
@@ -92,7 +97,20 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<Exit> {
             say(text.trim_end())?;
         }
     }
-    Ok(exit(&result))
+    Ok(exit(result.verdict))
+}
+
+/// The part of a result that every version has.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+}
+
+fn check_format(place: &str, format: &str) -> anyhow::Result<()> {
+    if format.starts_with("polytab-load/") && format != FORMAT {
+        bail!("`{place}` has the format `{format}`, and this version reads `{FORMAT}`; make the run again");
+    }
+    Ok(())
 }
 
 /// All results in a file: one document, or one in each line. Other lines, as logs have them, are passed over.
@@ -110,6 +128,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<LoadResult>> {
             .read_to_string(&mut text)
             .with_context(|| format!("cannot read `{name}`"))?;
     }
+    if let Ok(Head { format }) = serde_json::from_str(&text) {
+        check_format(&name.to_string(), &format)?;
+    }
     if let Ok(result) = serde_json::from_str(&text) {
         return Ok(vec![result]);
     }
@@ -117,6 +138,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<LoadResult>> {
     for (nth, line) in text.lines().enumerate() {
         if !line.starts_with("{\"format\":\"polytab-load/") {
             continue;
+        }
+        if let Ok(Head { format }) = serde_json::from_str(line) {
+            check_format(&format!("{name}, line {}", nth + 1), &format)?;
         }
         let result = serde_json::from_str(line)
             .with_context(|| format!("`{name}`, line {}, is no result of a load", nth + 1))?;

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use polytab_load::{
     health,
-    plan::{self, Deed, Happening, Limits, Needle, Page, Plan, Process, Script, Site, Template},
+    plan::{
+        self, Deed, Happening, InitialState, Limits, Needle, Page, Plan, Process, Script, Site, Template,
+    },
     result::Shard,
     threshold::{Threshold, ThresholdError},
+    verdict::Feature,
 };
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{
     behaviour::Behaviour,
-    profile::{Arrival, Churn, Notification, Pace, Pointer, Profile, Rate, TabsPerUser},
+    profile::{Arrival, Churn, MeasureName, Notification, Pace, Pointer, Profile, Rate, TabsPerUser},
 };
 use crate::{
     scenario::{people::Client, window::Intervals},
@@ -39,6 +42,11 @@ pub(crate) enum PlanError {
     )]
     NoNotification,
     #[error(
+        "`changes` is given, and nothing makes them; add `--change-url URL` (your own server) or `--control URL` (the mocks), or \
+         leave `changes` out"
+    )]
+    NoChangeMaker,
+    #[error(
         "`behaviour` says how many tabs a user has, and how long they stay; leave out `tabs_per_user`, `--tabs` and `stay`"
     )]
     Behaviour,
@@ -57,6 +65,7 @@ pub(crate) struct Overrides {
     pub(crate) workers: Option<usize>,
     pub(crate) shard: Option<Shard>,
     pub(crate) thresholds: Vec<String>,
+    pub(crate) allow_unmeasured: Vec<MeasureName>,
 }
 
 /// The plan, without its site.
@@ -71,10 +80,11 @@ pub(crate) fn plan(
     let page = page(profile);
     let script = behaviour.map(|behaviour| behaviour.script.clone());
     let changes = |script: &Script| script.deeds.iter().any(|(_, deed)| *deed == Deed::Change);
-    if page.notification.is_none() && (phases.iter().any(has_changes) || script.as_ref().is_some_and(changes))
-    {
+    let has_changes = phases.iter().any(has_changes) || script.as_ref().is_some_and(changes);
+    if has_changes && page.notification.is_none() {
         return Err(PlanError::NoNotification);
     }
+    let allowed = profile.allow_unmeasured.iter().chain(&overrides.allow_unmeasured);
     let tabs = overrides.tabs.as_ref().or(profile.tabs_per_user.as_ref());
     let tabs_per_user = match (behaviour, tabs) {
         (None, Some(tabs)) => tabs.0.clone(),
@@ -92,9 +102,19 @@ pub(crate) fn plan(
         script,
         site,
         thresholds,
+        allow_unmeasured: allowed.map(|name| name.0.clone()).collect(),
         abort_after: profile.abort_on_fail.map(|span| span.0),
         limits: limits(profile, overrides),
     })
+}
+
+/// Checks that something can make the changes of a plan.
+pub(crate) fn check_change_maker(plan: &Plan) -> Result<(), PlanError> {
+    let features = plan.intent().features;
+    if features.contains(&Feature::Changes) && !features.contains(&Feature::ChangeMaker) {
+        return Err(PlanError::NoChangeMaker);
+    }
+    Ok(())
 }
 
 fn has_changes(phase: &plan::Phase) -> bool {
@@ -263,7 +283,7 @@ fn page(profile: &Profile) -> Page {
             stream: Some("/epoch".to_owned()),
             user: None,
             mark: None,
-            initial: true,
+            initial: InitialState::Sent,
         }),
     };
     Page {
@@ -289,7 +309,11 @@ fn checked(notification: &Notification) -> plan::Notification {
         stream: pointer(&notification.stream),
         user: pointer(&notification.user),
         mark: pointer(&notification.mark),
-        initial: notification.initial,
+        initial: match notification.initial {
+            Some(true) => InitialState::Sent,
+            Some(false) => InitialState::Absent,
+            None => InitialState::Unknown,
+        },
     }
 }
 

@@ -1,8 +1,8 @@
 //! A load profile, `*.load.yaml`: who comes, what their tabs do, what happens to them, what must hold.
 
-use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
-use polytab_load::threshold::{Threshold, ThresholdError};
+use polytab_load::threshold::{Threshold, ThresholdError, check_name};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
@@ -70,6 +70,10 @@ pub struct Profile {
     /// What must hold in the end: `fanout.p99 < 100ms`, `missed == 0`, `errors < 0.1%`.
     #[serde(default)]
     pub thresholds: Vec<ThresholdText>,
+    /// Names of what may stay unmeasured although a threshold is about it: `missed`, `fanout`, `fanout.p99`. Otherwise a
+    /// threshold without a measurement makes the run invalid. With `changes`, no change need be made either.
+    #[serde(default)]
+    pub allow_unmeasured: Vec<MeasureName>,
     /// Ends the run as soon as a threshold is missed and cannot hold any more, but not before this time.
     #[serde(default)]
     pub abort_on_fail: Option<Span>,
@@ -231,6 +235,42 @@ impl JsonSchema for ThresholdText {
     }
 }
 
+/// The name of something that a threshold can be about: `missed`, `fanout`, `fanout.p99`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct MeasureName(pub String);
+
+impl TryFrom<String> for MeasureName {
+    type Error = ThresholdError;
+
+    fn try_from(text: String) -> Result<Self, ThresholdError> {
+        check_name(&text)?;
+        Ok(Self(text))
+    }
+}
+
+impl FromStr for MeasureName {
+    type Err = ThresholdError;
+
+    fn from_str(text: &str) -> Result<Self, ThresholdError> {
+        text.to_owned().try_into()
+    }
+}
+
+impl JsonSchema for MeasureName {
+    fn schema_name() -> Cow<'static, str> {
+        "MeasureName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A name that a threshold can be about: `missed`, `fanout`, `fanout.p99`",
+            "pattern": r"^[a-z_0-9.]+$",
+        })
+    }
+}
+
 /// A JSON pointer (RFC 6901), as `/data/id`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -310,10 +350,11 @@ pub struct Notification {
     /// JSON pointer to a text with the mark that was given when the change was made.
     #[serde(default)]
     pub mark: Option<Pointer>,
-    /// Whether a tab is told the state once it is ready. Then no number before its first numbered notification is
-    /// missed: others may have been told what the state tells it.
+    /// `true` if a tab is told the state once it is ready, `false` if it is not. With `true` no number before its first
+    /// numbered notification is missed: others may have been told what the state tells it. Unless it is `false`, the
+    /// first notification of a tab without a mark confirms no change, as it may be the state.
     #[serde(default)]
-    pub initial: bool,
+    pub initial: Option<bool>,
 }
 
 /// Bounds.

@@ -12,8 +12,8 @@ struct Two(Hearing, Tally);
 impl Two {
     fn new() -> Self {
         let mut hearing = Hearing::new(2);
-        hearing.ready(0, false, Duration::ZERO);
-        hearing.ready(1, false, Duration::ZERO);
+        hearing.ready(0, InitialState::Absent, Duration::ZERO);
+        hearing.ready(1, InitialState::Absent, Duration::ZERO);
         Self(hearing, Tally::default())
     }
 
@@ -127,7 +127,7 @@ fn numbers_that_were_superseded_are_not_missed() {
 }
 
 /// A tab at number 3 when it opens, that is told this, and then the numbers 6, 7 and 9.
-fn missed_after(initial: bool, told: &[Said]) -> u64 {
+fn missed_after(initial: InitialState, told: &[Said]) -> u64 {
     let mut two = Two::new();
     two.0.ready(0, initial, Duration::ZERO);
     let opened = Said {
@@ -149,16 +149,16 @@ fn missed_after(initial: bool, told: &[Said]) -> u64 {
 #[test]
 fn numbers_that_the_state_told_of_are_not_missed() {
     // 4 was told to others before this tab had asked for the like of it.
-    assert_eq!(missed_after(true, &[plain()]), 1, "8");
-    assert_eq!(missed_after(true, &[numbered(5)]), 1, "8");
-    assert_eq!(missed_after(true, &[numbered(4)]), 2, "5 and 8");
-    assert_eq!(missed_after(true, &[numbered(3)]), 3, "4, 5 and 8");
-    assert_eq!(missed_after(true, &[]), 1, "8");
+    assert_eq!(missed_after(InitialState::Sent, &[plain()]), 1, "8");
+    assert_eq!(missed_after(InitialState::Sent, &[numbered(5)]), 1, "8");
+    assert_eq!(missed_after(InitialState::Sent, &[numbered(4)]), 2, "5 and 8");
+    assert_eq!(missed_after(InitialState::Sent, &[numbered(3)]), 3, "4, 5 and 8");
+    assert_eq!(missed_after(InitialState::Sent, &[]), 1, "8");
 }
 
 #[test]
 fn a_tab_that_is_told_no_state_misses_every_number_since_it_opened() {
-    assert_eq!(missed_after(false, &[]), 3, "4, 5 and 8");
+    assert_eq!(missed_after(InitialState::Absent, &[]), 3, "4, 5 and 8");
 }
 
 #[test]

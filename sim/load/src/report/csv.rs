@@ -75,7 +75,7 @@ mod tests {
         let columns: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
         assert_eq!(columns.len(), 1 + 6);
         assert!(columns.iter().all(|count| *count == columns[0]), "{columns:?}");
-        assert!(text.starts_with("from_s,to_s,phase,users,tabs,users,opens"));
+        assert!(text.starts_with("from_s,to_s,phase,users,tabs,users,sign_ins"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     histogram::Histogram,
     result::LoadResult,
     tally::{Count, Metric, Tally},
-    threshold::{polls_per_turn, shown},
+    threshold::{Outcome, polls_per_turn, shown},
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -129,12 +129,21 @@ fn thresholds(page: &mut String, result: &LoadResult) {
     }
     page.push_str("<h2>Thresholds</h2><table><tr><th>threshold</th><th>seen</th><th></th></tr>");
     for judged in &result.thresholds {
-        let word = if judged.held { "held" } else { "missed" };
+        let class = match judged.outcome {
+            Outcome::Held => "held",
+            Outcome::Missed => "missed",
+            Outcome::NotMeasured => "soft",
+        };
+        let reason = judged
+            .reason
+            .as_ref()
+            .map_or_else(String::new, |reason| format!(": {}", escape(reason)));
         write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td class=\"{word}\">{word}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td class=\"{class}\">{}{reason}</td></tr>",
             escape(&judged.threshold),
-            escape(&judged.seen)
+            escape(&judged.seen),
+            judged.outcome.words()
         )
         .ok();
     }

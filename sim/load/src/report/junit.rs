@@ -2,9 +2,13 @@
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::result::{LoadResult, Verdict};
+use crate::{
+    result::LoadResult,
+    threshold::{Judged, Outcome},
+    verdict::Verdict,
+};
 
-/// A test case for each threshold; an invalid or interrupted run has one more, which says why.
+/// A test case for each threshold, and one for the run itself, which is an error if it is invalid or interrupted.
 ///
 /// # Errors
 ///
@@ -12,32 +16,43 @@ use crate::result::{LoadResult, Verdict};
 pub fn junit(result: &LoadResult) -> Result<String, quick_junit::SerializeError> {
     let mut suite = TestSuite::new(format!("load {}", result.profile));
     for judged in &result.thresholds {
-        let status = if judged.held {
-            TestCaseStatus::success()
-        } else {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(format!("{} was missed: seen {}", judged.threshold, judged.seen));
-            status
-        };
-        suite.add_test_case(TestCase::new(judged.threshold.clone(), status));
+        suite.add_test_case(TestCase::new(judged.threshold.clone(), status(judged)));
     }
     let trouble = match result.verdict {
         Verdict::Passed | Verdict::Failed => None,
-        Verdict::Invalid => Some(result.invalid.join("; ")),
-        Verdict::Interrupted => Some("a person ended the run".to_owned()),
+        Verdict::Invalid => Some(format!("invalid: {}", result.invalid.join("; "))),
+        Verdict::Interrupted => Some("interrupted: a person ended the run".to_owned()),
     };
-    if let Some(trouble) = trouble {
+    let status = trouble.map_or_else(TestCaseStatus::success, |trouble| {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_message(trouble);
-        suite.add_test_case(TestCase::new(
-            format!("the run is {}", result.verdict.word()),
-            status,
-        ));
-    }
+        status
+    });
+    suite.add_test_case(TestCase::new("the run is valid", status));
     suite.set_time(result.length());
     let mut report = Report::new("polytab load");
     report.add_test_suite(suite);
     report.to_string()
+}
+
+/// What was not measured is skipped: the case of the run says what follows from it.
+fn status(judged: &Judged) -> TestCaseStatus {
+    let (mut status, message) = match judged.outcome {
+        Outcome::Held => return TestCaseStatus::success(),
+        Outcome::Missed => (
+            TestCaseStatus::non_success(NonSuccessKind::Failure),
+            format!("{} was missed: seen {}", judged.threshold, judged.seen),
+        ),
+        Outcome::NotMeasured => (
+            TestCaseStatus::skipped(),
+            format!(
+                "not measured: {}",
+                judged.reason.as_deref().unwrap_or("nothing was seen")
+            ),
+        ),
+    };
+    status.set_message(message);
+    status
 }
 
 #[cfg(test)]
@@ -54,7 +69,7 @@ mod tests {
         let invalid = junit(&result).unwrap();
 
         assert!(
-            failed.contains("tests=\"2\"") && failed.contains("failures=\"1\""),
+            failed.contains("tests=\"3\"") && failed.contains("failures=\"1\""),
             "{failed}"
         );
         assert!(
@@ -62,7 +77,7 @@ mod tests {
             "{failed}"
         );
         assert!(
-            invalid.contains("errors=\"1\"") && invalid.contains("too &lt;late&gt;"),
+            invalid.contains("errors=\"1\"") && invalid.contains("invalid: too &lt;late&gt;"),
             "{invalid}"
         );
     }

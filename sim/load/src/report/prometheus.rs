@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use crate::{
-    result::{LoadResult, Verdict},
+    result::LoadResult,
     tally::{Count, Metric, Tally},
+    verdict::Verdict,
 };
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use super::{Item, Place, Visit, Worker};
 use crate::{
     hearing::Mark,
+    ledger::Action,
     plan::{Deed, Happening, Template},
     tab::{self, Order},
     tally::Count,
@@ -198,6 +199,11 @@ impl Worker {
             user.hearing.gone(tab, &mut state.tally);
             let tab = &mut user.tabs[tab];
             tab.excused = true;
+            for (.., begun) in tab.waiting.drain(..) {
+                state
+                    .ledger
+                    .end(begun, Count::AbandonedRequests, &mut state.tally);
+            }
             if let Some(orders) = tab.orders.take() {
                 orders.give_last(order);
             }
@@ -230,27 +236,25 @@ impl Worker {
             (user.open > 0).then(|| user.hearing.change(now, &mut state.tally))
         });
         let Some(id) = id else { return };
+        let begun = self.begin(Action::Change);
         self.at(now + self.plan().limits.notification, Item::Overdue(number, id));
         let worker = Rc::clone(self);
         self.spawn(async move {
-            let made = change(
-                number,
-                Mark {
-                    user: number,
-                    change: id,
-                }
-                .to_string(),
-            )
-            .await;
-            worker.with(|state| match made {
-                Ok(()) => state.tally.count(Count::Changes),
+            let mark = Mark {
+                user: number,
+                change: id,
+            };
+            match change(number, mark.to_string()).await {
+                Ok(()) => worker.end(begun, Count::Changes),
                 Err(reason) => {
-                    state.tally.fail(Count::FailedChanges, &reason);
-                    if let Some(user) = state.users.get_mut(&number) {
-                        user.hearing.unmade(id);
-                    }
+                    worker.fail(begun, Count::FailedChanges, &reason);
+                    worker.with(|state| {
+                        if let Some(user) = state.users.get_mut(&number) {
+                            user.hearing.unmade(id, &mut state.tally);
+                        }
+                    });
                 }
-            });
+            }
         });
     }
 
@@ -265,10 +269,12 @@ impl Worker {
                 user.headers = None;
             }
         });
+        let begun = self.begin(Action::SignOut);
         let worker = Rc::clone(self);
         self.spawn(async move {
-            if let Err(reason) = sign_out(number).await {
-                worker.with(|state| state.tally.fail(Count::FailedSignIns, &reason));
+            match sign_out(number).await {
+                Ok(()) => worker.end(begun, Count::SignedOut),
+                Err(reason) => worker.fail(begun, Count::FailedSignOuts, &reason),
             }
             worker.depart(number);
             if let Some(away) = away {

@@ -4,12 +4,13 @@ use std::{cmp::Reverse, rc::Rc, time::Duration};
 
 use serde_json::Value;
 
-use super::{Headers, Item, OURS, Place, Tab, User, Worker, flat};
+use super::{Headers, Item, OURS, Place, Tab, User, Waiting, Worker, flat};
 use crate::{
     hearing::{Hearing, Moment},
-    plan::{Pace, Plan},
+    ledger::{Action, Begun, Ledger},
+    plan::{InitialState, Pace, Plan},
     schedule::Repeated,
-    tab::{self, End, Order, Orders},
+    tab::{self, End, Frame, Order, Orders},
     tally::{Count, Metric, Tally},
 };
 
@@ -100,23 +101,31 @@ impl Worker {
     }
 
     async fn sign_in(&self, number: u64, due: Duration) -> bool {
-        let _turn = self.turn().await;
-        let signed_in = (self.plan().site.sign_in)(number).await;
-        let state = &mut *self.state.borrow_mut();
-        let Some(user) = state.users.get_mut(&number) else {
-            return false;
-        };
+        let begun = self.begin(Action::SignIn);
+        let signed_in = self
+            .unless_over(async {
+                let _turn = self.turn().await;
+                (self.plan().site.sign_in)(number).await
+            })
+            .await;
+        let now = self.now();
         match signed_in {
-            Ok(headers) => {
-                state
-                    .tally
-                    .record(Metric::SignIn, self.shared.clock.now().saturating_sub(due));
-                user.headers = Some(flat(headers));
-                true
-            }
-            Err(reason) => {
-                state.tally.fail(Count::FailedSignIns, &reason);
+            None => false,
+            Some(Err(reason)) => {
+                self.shared.contact.failed(Count::FailedSignIns, now);
+                self.fail(begun, Count::FailedSignIns, &reason);
                 false
+            }
+            Some(Ok(headers)) => {
+                self.shared.contact.signed_in();
+                self.end(begun, Count::SignedIn);
+                self.with(|state| {
+                    state.tally.record(Metric::SignIn, now.saturating_sub(due));
+                    let user = state.users.get_mut(&number)?;
+                    user.headers = Some(flat(headers));
+                    Some(())
+                })
+                .is_some()
             }
         }
     }
@@ -131,6 +140,11 @@ impl Worker {
     fn new_life(&self, number: u64, tab: usize, intended: Duration) -> Option<Place> {
         self.with(|state| {
             let user = state.users.get_mut(&number).filter(|user| user.here)?;
+            for (.., begun) in user.tabs[tab].waiting.drain(..) {
+                state
+                    .ledger
+                    .end(begun, Count::AbandonedRequests, &mut state.tally);
+            }
             let Tab { life, attempt, .. } = user.tabs[tab];
             user.tabs[tab] = Tab {
                 life: life + 1,
@@ -155,19 +169,21 @@ impl Worker {
                 return None;
             }
             tab.intended = due;
-            state.tally.count(Count::Opens);
             Some(user.headers.clone())
         });
         let Some(headers) = headers else { return };
+        let begun = self.begin(Action::Open);
         let headers = match headers {
-            Some(headers) => headers,
+            Some(headers) => Some(headers),
             // The login session is over: the page sends its user to sign in again.
-            None => match self.sign_in_again(place.user, due).await {
-                Some(headers) => headers,
-                None => return self.come_back(place, tab::BROKEN),
-            },
+            None => self.sign_in_again(place.user, due).await,
         };
-        self.live(place, headers).await;
+        let Some(headers) = headers else {
+            self.shared.contact.failed(Count::FailedOpens, self.now());
+            self.fail(begun, Count::FailedOpens, "the user is not signed in");
+            return self.come_back(place, tab::BROKEN);
+        };
+        self.live(place, headers, begun).await;
     }
 
     /// Signs a user in whom several tabs may want to be signed in: only one of them does it.
@@ -183,25 +199,31 @@ impl Worker {
     }
 
     /// A tab's life.
-    async fn live(self: &Rc<Self>, place: Place, headers: Headers) {
+    async fn live(self: &Rc<Self>, place: Place, headers: Headers, begun: Begun) {
         // Boxed, so that what only opening needs is given back before the tab's long life.
-        let socket = Box::pin(async {
+        let socket = Box::pin(self.unless_over(async {
             let _turn = self.turn().await;
             self.opened.set(self.opened.get() + 1);
             self.shared.dialer.open(self.opened.get(), &headers).await
-        })
+        }))
         .await;
         drop(headers);
         let mut socket = match socket {
-            Ok(socket) => socket,
-            Err(error) => {
+            None => return,
+            Some(Ok(socket)) => socket,
+            Some(Err(error)) => {
                 let ours = if error.is_ours() { OURS } else { "" };
-                self.with(|state| state.tally.fail(Count::FailedOpens, &format!("{ours}{error}")));
+                self.shared.contact.failed(error.outcome(), self.now());
+                self.fail(begun, error.outcome(), &format!("{ours}{error}"));
                 return self.come_back(place, tab::BROKEN);
             }
         };
-        let Some(orders) = self.opened(place) else { return };
-        let end = tab::drive(&mut socket, &orders, |text| self.hear(place, text)).await;
+        self.shared.contact.opened();
+        let Some(orders) = self.opened(place) else {
+            return self.end(begun, Count::Abandoned);
+        };
+        self.end(begun, Count::Opened);
+        let end = tab::drive(&mut socket, &orders, |frame| self.hear(place, frame)).await;
         self.ended(place, end);
     }
 
@@ -218,7 +240,6 @@ impl Worker {
             if tab.life != place.life {
                 return None;
             }
-            state.tally.count(Count::Opened);
             state
                 .tally
                 .record(Metric::Connect, now.saturating_sub(tab.intended));
@@ -263,7 +284,9 @@ impl Worker {
         let tab = &mut user.tabs[place.tab];
         tab.ready = true;
         tab.attempt = 0;
-        let initial = plan.page.notification.as_ref().is_some_and(|rule| rule.initial);
+        state.tally.count(Count::Ready);
+        let rule = plan.page.notification.as_ref();
+        let initial = rule.map_or(InitialState::Absent, |rule| rule.initial);
         user.hearing.ready(place.tab, initial, now);
         for template in &plan.page.on_ready {
             if let Some(orders) = &tab.orders {
@@ -303,26 +326,20 @@ impl Worker {
                 return;
             };
             let now = self.shared.clock.now();
-            while tab
-                .waiting
-                .front()
-                .is_some_and(|(_, intended)| now > *intended + plan.limits.reply)
-            {
-                tab.waiting.pop_front();
-                state.tally.fail(Count::Unanswered, "no reply in time");
+            let is_overdue = |waiting: &mut Waiting| now > waiting.1 + plan.limits.reply;
+            while let Some((.., begun)) = tab.waiting.pop_front_if(is_overdue) {
+                state
+                    .ledger
+                    .unanswered(begun, "no reply in time", &mut state.tally);
             }
-            state.tally.count(Count::Requests);
-            if orders.give(
-                Order::Say(request.send.text(&user.name, place.tab)),
-                plan.limits.queue,
-            ) {
+            let begun = state.ledger.begin(Action::Request, &mut state.tally);
+            let order = Order::Say(request.send.text(&user.name, place.tab));
+            if orders.give(order, plan.limits.queue) {
                 state.tally.count(Count::Sent);
-                tab.waiting.push_back((index, due));
+                tab.waiting.push_back((index, due, begun));
             } else {
-                state.tally.fail(
-                    Count::Unanswered,
-                    "the target reads too slowly: the tab's queue is full",
-                );
+                let reason = "the target reads too slowly: the tab's queue is full";
+                state.ledger.unanswered(begun, reason, &mut state.tally);
             }
         }
         if let Pace::Every(every) = request.pace {
@@ -331,7 +348,7 @@ impl Worker {
     }
 
     /// A message came.
-    fn hear(&self, place: Place, text: &str) {
+    fn hear(&self, place: Place, frame: Frame<'_>) {
         let now = self.now();
         let plan = self.plan();
         let page = &plan.page;
@@ -347,11 +364,12 @@ impl Worker {
                 tab.heard = true;
                 tally.record(Metric::FirstMessage, now.saturating_sub(tab.intended));
             }
-            let json = if page.reads_json() {
-                serde_json::from_str::<Value>(text).ok()
-            } else {
-                None
-            };
+            let json = page.reads_json().then(|| frame.read());
+            if let Some(Err(unreadable)) = json {
+                tally.count(unreadable);
+                tally.unreadable.add(|| frame.excerpt());
+            }
+            let json = json.and_then(Result::ok);
             let json = json.as_ref();
             if page.error.as_ref().is_some_and(|needle| needle.matches(json)) && !tab.excused {
                 let code = json.and_then(|json| json["code"].as_str()).unwrap_or("no code");
@@ -368,14 +386,22 @@ impl Worker {
             };
             user.hearing.heard((place.user, place.tab), &said, &mut moment);
             if !said.notifies {
-                replied(
-                    tab,
-                    (plan, json),
-                    (now, self.shared.schedule.end()),
-                    (tally, &user.name, place.tab),
-                );
+                let reply = Reply {
+                    plan,
+                    json,
+                    now,
+                    end: self.shared.schedule.end(),
+                    name: &user.name,
+                    number: place.tab,
+                };
+                reply.take(tab, &mut state.ledger, tally);
             }
-            !tab.ready && page.ready.as_ref().is_some_and(|needle| needle.matches(json))
+            let awaited = page.ready.as_ref().filter(|_| !tab.ready);
+            let becomes_ready = awaited.is_some_and(|needle| needle.matches(json));
+            if awaited.is_some() && !becomes_ready {
+                tally.early.add(|| frame.excerpt());
+            }
+            becomes_ready
         };
         if becomes_ready {
             self.ready(place, now);
@@ -405,16 +431,23 @@ impl Worker {
                 return;
             }
             tab.orders = None;
-            let unanswered = std::mem::take(&mut tab.waiting).len() as u64;
+            let is_lost = matches!(end, End::Closed(_)) && !tab.excused;
+            let outcome = if is_lost {
+                Count::Unanswered
+            } else {
+                Count::AbandonedRequests
+            };
+            for (.., begun) in tab.waiting.drain(..) {
+                state.ledger.end(begun, outcome, &mut state.tally);
+            }
             user.hearing.gone(place.tab, &mut state.tally);
             let End::Closed(code) = end else { return };
             state.tally.count(Count::Closed);
             *state.tally.closes.entry(code).or_default() += 1;
-            if !tab.excused {
+            if is_lost {
                 state
                     .tally
                     .fail(Count::Lost, &format!("the target closed a tab: {code}"));
-                state.tally.add_count(Count::Unanswered, unanswered);
             }
             code
         };
@@ -459,31 +492,42 @@ fn short(text: &str) -> String {
         .collect()
 }
 
-/// The oldest request that this is a reply to has been answered.
-fn replied(
-    tab: &mut Tab,
-    (plan, json): (&Plan, Option<&Value>),
-    (now, end): (Duration, Duration),
-    (tally, name, number): (&mut Tally, &str, usize),
-) {
-    let requests = &plan.page.requests;
-    let found = tab
-        .waiting
-        .iter()
-        .position(|(index, _)| requests[*index].reply.matches(json));
-    let Some((index, intended)) = found.and_then(|at| tab.waiting.remove(at)) else {
-        return;
-    };
-    tally.count(Count::Replies);
-    tally.record(Metric::Reply, now.saturating_sub(intended));
-    let request = &requests[index];
-    if request.pace == Pace::BackToBack
-        && now < end
-        && let Some(orders) = &tab.orders
-    {
-        tally.count(Count::Requests);
-        tally.count(Count::Sent);
-        orders.give(Order::Say(request.send.text(name, number)), plan.limits.queue);
-        tab.waiting.push_back((index, now));
+/// A message that may be a reply to a request of the tab.
+struct Reply<'a> {
+    plan: &'a Plan,
+    json: Option<&'a Value>,
+    now: Duration,
+    /// The end of the schedule.
+    end: Duration,
+    name: &'a str,
+    number: usize,
+}
+
+impl Reply<'_> {
+    /// Ends the oldest request that it answers; with [`Pace::BackToBack`] the next one follows.
+    fn take(&self, tab: &mut Tab, ledger: &mut Ledger, tally: &mut Tally) {
+        let requests = &self.plan.page.requests;
+        let found = tab
+            .waiting
+            .iter()
+            .position(|(index, ..)| requests[*index].reply.matches(self.json));
+        let Some((index, intended, begun)) = found.and_then(|at| tab.waiting.remove(at)) else {
+            return;
+        };
+        ledger.end(begun, Count::Replies, tally);
+        tally.record(Metric::Reply, self.now.saturating_sub(intended));
+        let request = &requests[index];
+        if request.pace == Pace::BackToBack
+            && self.now < self.end
+            && let Some(orders) = &tab.orders
+        {
+            let begun = ledger.begin(Action::Request, tally);
+            tally.count(Count::Sent);
+            orders.give(
+                Order::Say(request.send.text(self.name, self.number)),
+                self.plan.limits.queue,
+            );
+            tab.waiting.push_back((index, self.now, begun));
+        }
     }
 }

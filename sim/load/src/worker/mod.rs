@@ -24,10 +24,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alarm::Alarm,
     clock::Clock,
+    contact::Contact,
     dial::Dialer,
     health,
     hearing::Hearing,
     histogram::Histogram,
+    ledger::{Action, Begun, Failure, Ledger},
     plan::Plan,
     schedule::{Repeated, Schedule},
     tab::Orders,
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) bounds: Vec<Duration>,
     /// The run is over, whatever the schedule says.
     pub(crate) stop: CancellationToken,
+    /// Whether the target takes tabs at all.
+    pub(crate) contact: Contact,
 }
 
 /// What a worker hands over at the end of a stretch.
@@ -73,6 +77,8 @@ pub(crate) struct Handed {
     pub(crate) tally: Tally,
     /// Part of the stretch that the worker's thread was running, 0 to 1.
     pub(crate) cpu: f64,
+    /// Part of the stretch that it was ready to run, and something else had its core.
+    pub(crate) waited: f64,
     pub(crate) users: u64,
     pub(crate) tabs: u64,
 }
@@ -86,6 +92,8 @@ pub(crate) struct Worker {
     agenda_changed: Notify,
     tasks: RefCell<JoinSet<()>>,
     under_way: Semaphore,
+    /// Sign-ins and handshakes end without a result.
+    over: CancellationToken,
     hand: mpsc::Sender<Handed>,
     /// The run's time, and the thread's on the core and before it, at the end of the last stretch.
     spent: Cell<(Duration, Duration, Duration)>,
@@ -94,6 +102,7 @@ pub(crate) struct Worker {
 #[derive(Debug, Default)]
 struct State {
     tally: Tally,
+    ledger: Ledger,
     /// How long sign-ins and handshakes waited for their turn in this stretch.
     held_up: Histogram,
     /// Boxed: those who leave are taken out of the middle, and the map moves the others.
@@ -169,8 +178,11 @@ struct Tab {
     /// Its end is wanted, or was caused by us.
     excused: bool,
     attempt: i32,
-    waiting: VecDeque<(usize, Duration)>,
+    waiting: VecDeque<Waiting>,
 }
+
+/// A request without a reply: its number in the profile, and when it was to be sent.
+type Waiting = (usize, Duration, Begun);
 
 impl Item {
     /// Whether it is left undone once the schedule is over.
@@ -197,6 +209,7 @@ impl Worker {
             agenda_changed: Notify::new(),
             tasks: RefCell::default(),
             under_way,
+            over: CancellationToken::new(),
             hand,
             spent: Cell::default(),
         })
@@ -232,14 +245,24 @@ impl Worker {
             }
         }
         self.close().await;
-        self.hand_over(self.shared.bounds.len());
+        self.hand_over_rest().await;
     }
 
     /// Whether the schedule is over and nobody waits for anything any more.
     fn is_quiet(&self) -> bool {
         let state = self.state.borrow();
+        if !state.draining {
+            return false;
+        }
+        let open = [Action::SignIn, Action::SignOut, Action::Open, Action::Change]
+            .map(|action| state.ledger.open(action));
+        if open.iter().any(|open| *open > 0)
+            && self.now() <= self.shared.schedule.end() + self.plan().limits.closing
+        {
+            return false;
+        }
         let waits = |user: &User| user.hearing.waits() || user.tabs.iter().any(|tab| !tab.waiting.is_empty());
-        state.draining && (self.is_past_patience() || !state.users.values().any(|user| waits(user)))
+        self.is_past_patience() || !state.users.values().any(|user| waits(user))
     }
 
     fn is_past_patience(&self) -> bool {
@@ -344,6 +367,31 @@ impl Worker {
         turn
     }
 
+    /// Waits for a result, but not beyond the end of the run.
+    async fn unless_over<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.over.cancelled() => None,
+            result = waiting => Some(result),
+        }
+    }
+
+    fn begin(&self, action: Action) -> Begun {
+        if matches!(action, Action::SignIn | Action::Open) {
+            self.shared.contact.attempt();
+        }
+        self.with(|state| state.ledger.begin(action, &mut state.tally))
+    }
+
+    fn end(&self, begun: Begun, outcome: Count) {
+        self.with(|state| state.ledger.end(begun, outcome, &mut state.tally));
+    }
+
+    fn fail(&self, begun: Begun, outcome: Count, reason: &str) {
+        let failure = Failure { outcome, reason };
+        self.with(|state| state.ledger.fail(begun, &failure, &mut state.tally));
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.borrow_mut())
     }
@@ -354,14 +402,27 @@ impl Worker {
 
     /// Hands over what was counted since the last time. What finds no room goes with the next.
     fn hand_over(&self, nth: usize) {
-        let Ok(room) = self.hand.try_reserve() else { return };
+        if let Ok(room) = self.hand.try_reserve() {
+            room.send(self.handed(nth));
+        }
+    }
+
+    /// Hands over everything that is left.
+    async fn hand_over_rest(&self) {
+        // The receiver lives as long as the run.
+        if let Ok(room) = self.hand.reserve().await {
+            room.send(self.handed(self.shared.bounds.len()));
+        }
+    }
+
+    fn handed(&self, nth: usize) -> Handed {
         let spent = (self.now(), health::thread_time(), health::thread_wait());
         let then = self.spent.replace(spent);
         let (now, wall) = (spent.0, spent.0.saturating_sub(then.0).as_secs_f64());
         let part = |time: Duration, then: Duration| time.saturating_sub(then).as_secs_f64() / wall.max(1e-3);
         let (cpu, waited) = (part(spent.1, then.1), part(spent.2, then.2));
         let turn = self.plan().limits.turn;
-        room.send(self.with(|state| {
+        self.with(|state| {
             for user in state.users.values_mut().filter(|user| user.open > 0) {
                 state.rest += now.saturating_sub(user.since);
                 user.since = now;
@@ -379,21 +440,33 @@ impl Worker {
                 nth,
                 tally: std::mem::take(&mut state.tally),
                 cpu,
+                waited,
                 users: state.present,
                 tabs: state.tabs,
             }
-        }));
+        })
     }
 
     /// All tabs leave; what is under way is waited for, for a while.
     async fn close(&self) {
+        let (now, reply) = (self.now(), self.plan().limits.reply);
         let users: Vec<u64> = self.with(|state| {
             state.draining = true;
             for user in state.users.values_mut() {
                 user.hearing.end(&mut state.tally);
+                for tab in &mut user.tabs {
+                    let is_overdue = |waiting: &mut Waiting| now > waiting.1 + reply;
+                    while let Some((.., begun)) = tab.waiting.pop_front_if(is_overdue) {
+                        state
+                            .ledger
+                            .unanswered(begun, "no reply in time", &mut state.tally);
+                    }
+                }
             }
+            state.ledger.close(&mut state.tally);
             state.users.keys().copied().collect()
         });
+        self.over.cancel();
         for user in users {
             self.depart(user);
         }

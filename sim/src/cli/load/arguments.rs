@@ -11,7 +11,11 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::compare::CompareArguments;
-use crate::{cli::plan::MessageFormat, load::profile::TabsPerUser, scenario::window::Span};
+use crate::{
+    cli::plan::MessageFormat,
+    load::profile::{MeasureName, TabsPerUser},
+    scenario::window::Span,
+};
 
 /// What to load, how, and where.
 #[derive(Debug, clap::Args)]
@@ -40,6 +44,9 @@ pub(in crate::cli) struct LoadArguments {
     /// One more threshold, as `fanout.p99 < 2s`; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub(super) threshold: Vec<String>,
+    /// Allow that these stay unmeasured although a threshold is about them, as `missed,polls_per_user_and_turn`
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(super) allow_unmeasured: Vec<MeasureName>,
     /// Seed of everything that is drawn [default: the profile's, or 1]
     #[arg(long, value_name = "N", env = "POLYTAB_SEED")]
     pub(super) seed: Option<u64>,
@@ -202,5 +209,5 @@ Examples:
   polytab load steady --url ws://127.0.0.1:8080/ws --beside ws://127.0.0.1:8081/ws --repeat 5
   polytab load my.load.yaml --url wss://staging.example/ws --credentials users.csv --i-own-this-server
 
-Exit codes: 0 all thresholds held, 99 one was missed, 3 the profile is not valid, 6 the target cannot be reached or the \
-generator was the bottleneck, 130 interrupted; the result is written in any case.";
+Exit codes: 0 passed, all thresholds held; 99 failed, a threshold was missed; 6 invalid, as the target took no tab, a threshold \
+was not measured or the generator was late; 3 the profile is not valid; 130 interrupted. The result is written in any case.";

@@ -12,8 +12,9 @@ use std::{cell::RefCell, fs, path::Path, time::Duration};
 use anyhow::{Context, bail};
 use polytab_load::{
     plan::Plan,
-    result::{LoadResult, Shard, Verdict},
+    result::{LoadResult, Shard},
     run::{Order, run},
+    verdict::Verdict,
 };
 use polytab_seams::clock::Clock;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ use crate::{
     load::{
         behaviour::{Behaviour, of_profile},
         local::Local,
-        plan::{Overrides, plan, shard},
+        plan::{Overrides, check_change_maker, plan, shard},
         profile::{Begin, Profile},
         site::populate,
     },
@@ -111,7 +112,7 @@ pub(super) fn load(arguments: &LoadArguments) -> anyhow::Result<Exit> {
             let exit = match made {
                 Ok(result) => {
                     tell_result(arguments, &result, &mut lines)?;
-                    let exit = exit(&result);
+                    let exit = exit(result.verdict);
                     results.push(result);
                     exit
                 }
@@ -209,6 +210,7 @@ fn overrides(arguments: &LoadArguments) -> anyhow::Result<Overrides> {
         workers: arguments.workers,
         shard,
         thresholds: arguments.threshold.clone(),
+        allow_unmeasured: arguments.allow_unmeasured.clone(),
     })
 }
 
@@ -250,6 +252,10 @@ async fn start(
     if let Some(refusal) = refusal(target, &plan) {
         complain(&refusal);
         return Ok(Err(Exit::Usage));
+    }
+    if let Err(error) = check_change_maker(&plan) {
+        complain(&format!("{name}: {error}"));
+        return Ok(Err(Exit::InvalidFile));
     }
     if arguments.users_of.credentials.is_none() {
         populate(&users, ours(&plan)).await?;
@@ -375,15 +381,11 @@ fn tell_result(
     Ok(())
 }
 
-/// How the process ends after a run.
-pub(super) fn exit(result: &LoadResult) -> Exit {
-    let total = result.total();
-    // Of a target that never took a tab nothing can be said.
-    let is_unreachable = total.get(polytab_load::tally::Count::Opened) == 0;
-    match result.verdict {
+/// The exit code of a verdict.
+pub(super) const fn exit(verdict: Verdict) -> Exit {
+    match verdict {
         Verdict::Interrupted => Exit::Interrupted,
         Verdict::Invalid => Exit::Environment,
-        Verdict::Passed | Verdict::Failed if is_unreachable => Exit::Environment,
         Verdict::Passed => Exit::Passed,
         Verdict::Failed => Exit::Thresholds,
     }

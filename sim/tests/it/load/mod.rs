@@ -172,6 +172,12 @@ const ENDS: &[(&[&str], i32, &str)] = &[
         3,
         "`fanot.p99`",
     ),
+    (&["load", "smoke", "--allow-unmeasured", "fanot"], 2, "`fanot`"),
+    (
+        &["load", "smoke", "--url", "ws://127.0.0.1:1/"],
+        3,
+        "nothing makes them; add `--change-url URL`",
+    ),
     (&["load", "smoke", "--tabs", "1:50%"], 2, "add up to 50%"),
     (
         &[
@@ -205,15 +211,80 @@ fn a_target_that_is_not_there_is_the_surroundings_fault() {
 
     let output = run(
         folder.path(),
-        &["load", "my.load.yaml", "--url", "ws://127.0.0.1:1/"],
+        &[
+            "load",
+            "my.load.yaml",
+            "--url",
+            "ws://127.0.0.1:1/",
+            "--out",
+            "result.json",
+        ],
     );
 
-    assert_eq!(code(&output), 6);
+    let reports = ["show", "junit", "html", "merge", "prometheus"]
+        .map(|kind| run(folder.path(), &["report", kind, "result.json"]));
+    let codes = reports.each_ref().map(code);
+    assert_eq!((code(&output), codes), (6, [6; 5]));
+    let [shown, junit, page, merged, metrics] = reports.map(|report| text(&report.stdout));
+    let reason = "no tab opened: 2 attempts, 2 refused; most often: connection failed: connection refused";
+    assert_eq!(shown, text(&output.stdout));
+    for (said, verdict) in [
+        (&shown, "invalid: my, ".to_owned()),
+        (&junit, format!("<error message=\"invalid: {reason}\"/>")),
+        (&page, "<b>invalid</b>".to_owned()),
+        (&merged, "\"verdict\":\"invalid\"".to_owned()),
+        (&metrics, "polytab_load_passed{profile=\"my\"} 0".to_owned()),
+    ] {
+        assert!(said.contains(&verdict), "{verdict}: {said}");
+    }
     assert!(
-        text(&output.stdout).contains("connection failed: connection refused"),
-        "{}",
-        text(&output.stdout)
+        [&shown, &junit, &page, &merged]
+            .iter()
+            .all(|said| said.contains(reason))
     );
+}
+
+#[test]
+fn users_who_are_not_signed_in_get_no_passed_smoke_test() {
+    let folder = profile("");
+    let output = run(
+        folder.path(),
+        &[
+            "load",
+            "smoke",
+            "--sign-in",
+            "none",
+            "--duration",
+            "4s",
+            "--message-format",
+            "json",
+        ],
+    );
+
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), &result["verdict"]), (6, &"invalid".into()));
+    let reason = result["invalid"].to_string();
+    for part in ["no tab became ready", "\\\"type\\\":\\\"init\\\"", "auth_missing"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+}
+
+#[test]
+fn results_of_another_version_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "{\"format\":\"polytab-load/1\",\"profile\":\"my\"}\n";
+    for content in [line.to_owned(), format!("a line of a log\n{line}")] {
+        fs::write(folder.path().join("old.json"), content).unwrap();
+
+        let output = run(folder.path(), &["report", "show", "old.json"]);
+
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), 3, "{said}");
+        assert!(
+            said.contains("`polytab-load/1`, and this version reads `polytab-load/2`"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use polytab_load::{
     plan::{Happening, Plan},
     run::Progress,
     tally::{Count, Metric, Tally},
-    threshold::{Threshold, shown},
+    threshold::{Outcome, Threshold, shown},
+    verdict::Intent,
 };
 use ratatui::{
     Frame, Terminal, TerminalOptions, Viewport,
@@ -99,6 +100,7 @@ struct Seen {
     length: f64,
     rows: Vec<Row>,
     thresholds: Vec<Threshold>,
+    intent: Intent,
     lag: Duration,
     at: f64,
     phase: usize,
@@ -200,6 +202,7 @@ impl Seen {
             length: length.as_secs_f64(),
             rows: rows.into_iter().map(Row::new).collect(),
             thresholds: plan.thresholds.clone(),
+            intent: plan.intent(),
             lag: plan.limits.lag,
             at: 0.0,
             phase: 0,
@@ -340,7 +343,7 @@ impl Seen {
             .map(|threshold| {
                 (
                     threshold.may_still_hold(&self.total),
-                    threshold.judge(&self.total),
+                    threshold.judge(&self.total, &self.intent),
                 )
             })
             .collect();
@@ -352,10 +355,10 @@ impl Seen {
         let mut lines: Vec<_> = judged
             .iter()
             .map(|(may_still_hold, judged)| {
-                let mark = match (judged.held, may_still_hold) {
-                    (true, _) => "✓ ".green(),
-                    (false, true) => "· ".dim(),
-                    (false, false) => "✗ ".red().bold(),
+                let mark = match (judged.outcome, may_still_hold) {
+                    (Outcome::Held, _) => "✓ ".green(),
+                    (Outcome::NotMeasured, _) | (Outcome::Missed, true) => "· ".dim(),
+                    (Outcome::Missed, false) => "✗ ".red().bold(),
                 };
                 Line::from(vec![
                     mark,
@@ -421,6 +424,7 @@ mod tests {
             length: 120.0,
             rows: rows.into_iter().map(Row::new).collect(),
             thresholds: thresholds.iter().map(|text| text.parse().unwrap()).collect(),
+            intent: Intent::default(),
             lag: Duration::from_millis(10),
             at: 0.0,
             phase: 0,

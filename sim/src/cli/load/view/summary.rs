@@ -5,9 +5,10 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use polytab_load::{
     compare::{Change, Compared},
-    result::{LoadResult, Verdict},
+    result::LoadResult,
     tally::{Count, Metric, Tally},
-    threshold::{polls_per_turn, shown},
+    threshold::{Judged, Outcome, polls_per_turn, shown},
+    verdict::Verdict,
 };
 
 /// The whole result for people.
@@ -172,12 +173,21 @@ fn counts(text: &mut String, result: &LoadResult, total: &Tally) {
         writeln!(text, "closed with:   {}", closes.join(", ")).ok();
     }
     if total.errors() > 0 {
-        writeln!(text, "errors:        {}", told(&Count::ERRORS)).ok();
+        let seen = Count::ERRORS.into_iter().filter(|count| total.get(*count) > 0);
+        writeln!(text, "errors:        {}", told(&seen.collect::<Vec<_>>())).ok();
         for (reason, times) in &total.reasons {
             writeln!(text, "  {times} × {reason}").ok();
         }
     }
     text.push('\n');
+}
+
+/// The value, or the reason why there is none where the verdict does not give it.
+fn seen(judged: &Judged) -> String {
+    match &judged.reason {
+        Some(reason) if judged.allowed => format!("allowed: {reason}"),
+        Some(_) | None => format!("seen {}", judged.seen),
+    }
 }
 
 fn thresholds(text: &mut String, result: &LoadResult) {
@@ -187,17 +197,24 @@ fn thresholds(text: &mut String, result: &LoadResult) {
         .map(|judged| judged.threshold.chars().count())
         .max();
     let width = width.unwrap_or(0);
+    let outcomes = result
+        .thresholds
+        .iter()
+        .map(|judged| judged.outcome.words().len());
+    let words = outcomes.max().unwrap_or(0);
     for judged in &result.thresholds {
-        let (word, colour) = if judged.held {
-            ("held  ", AnsiColor::Green)
-        } else {
-            ("missed", AnsiColor::Red)
+        let colour = match judged.outcome {
+            Outcome::Held => AnsiColor::Green,
+            Outcome::Missed => AnsiColor::Red,
+            Outcome::NotMeasured => AnsiColor::Yellow,
         };
+        let word = format!("{:<words$}", judged.outcome.words());
         let style = Style::new().fg_color(Some(colour.into()));
         writeln!(
             text,
-            "{style}{word}{style:#}  {:<width$}  seen {}",
-            judged.threshold, judged.seen
+            "{style}{word}{style:#}  {:<width$}  {}",
+            judged.threshold,
+            seen(judged)
         )
         .ok();
     }
