@@ -243,10 +243,7 @@ impl OpenExpect {
         let messages: Vec<_> = tab.messages(self.from(tab)).collect();
         let patterns = open.clause.exactly.as_ref().or(open.clause.contains.as_ref());
         let earliest = messages.first().map_or(self.opened_ms, |(_, at_ms, _)| *at_ms);
-        let ended_before = tab.is_over().filter(|(at_ms, _)| *at_ms < self.opened_ms);
-        let over = ended_before.map_or_else(String::new, |(at_ms, code)| {
-            format!("; it has been closed since {} ({code})", clock_text(at_ms))
-        });
+        let over = self.end_before(tab);
         Failure {
             message: format!("tab {name} {problem}{over}"),
             tab: Some(name.to_owned()),
@@ -260,6 +257,19 @@ impl OpenExpect {
             seen: lines(&messages),
             window_ms: (self.opened_ms.min(earliest), now_ms),
         }
+    }
+}
+
+impl OpenExpect {
+    /// Words for the end of a tab that could see nothing in the window.
+    fn end_before(&self, tab: &TabRecord) -> String {
+        if let Some((at_ms, problem)) = &tab.refusal {
+            return format!("; its handshake was refused at {}: {problem}", clock_text(*at_ms));
+        }
+        let ended_before = tab.is_over().filter(|(at_ms, _)| *at_ms < self.opened_ms);
+        ended_before.map_or_else(String::new, |(at_ms, code)| {
+            format!("; it has been closed since {} ({code})", clock_text(at_ms))
+        })
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct TabRecord {
     pub(crate) present: bool,
     /// The scenario, or the person, left its page.
     left: bool,
+    /// When and why its latest handshake was refused; none once a connection is open.
+    pub(crate) refusal: Option<(u64, String)>,
     /// The latest connection that showed what it is: by a message, a refusal or its end.
     pub(crate) settled_life: u32,
     /// The latest connection that has ended or was refused.
@@ -169,6 +171,10 @@ impl Record {
                 };
                 self.calls.insert(*call, record);
             }
+            Kind::TabRefused { tab, problem, .. } => {
+                self.tab(tab).refusal = Some((event.at_ms, problem.clone()));
+            }
+            Kind::TabOpened { tab, .. } => self.tab(tab).refusal = None,
             Kind::StreamOpened { call, .. } => self.set_streaming(*call, true),
             Kind::StreamClosed { call, .. } => self.set_streaming(*call, false),
             _ => {}

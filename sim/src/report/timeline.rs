@@ -157,9 +157,7 @@ fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> 
     let lane = tabs.iter().position(|found| *found == tab)?;
     let text = match kind {
         Kind::TabOpened { .. } => "opened".to_owned(),
-        Kind::TabRefused { status, .. } => {
-            status.map_or("refused".to_owned(), |status| format!("refused {status}"))
-        }
+        Kind::TabRefused { problem, .. } => format!("refused: {problem}"),
         Kind::TabSent { message, .. } => format!("> {}", message.excerpt()),
         Kind::TabReceived { message, .. } => format!("< {}", message.excerpt()),
         Kind::TabClosed { code, by, .. } => {

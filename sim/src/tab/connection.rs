@@ -70,17 +70,53 @@ pub(crate) enum Refusal {
     Unreachable(#[source] io::Error),
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    #[error("answered {0}")]
-    Status(StatusCode),
-    #[error("the answer is no WebSocket handshake")]
-    Handshake(#[source] Box<tungstenite::Error>),
+    /// Another answer than `101`; the text names where it leads, or begins its body.
+    #[error("answered {status}{text}")]
+    Status { status: StatusCode, text: String },
+    #[error("the answer is not a WebSocket handshake: {0}")]
+    Handshake(Box<tungstenite::Error>),
+}
+
+/// The most characters of a refusal's body that are shown.
+const EXCERPT: usize = 200;
+
+/// The answer of a server that refuses a handshake; of its body, only what came with the head.
+fn refused(answer: &http::Response<Option<Vec<u8>>>) -> Refusal {
+    let header = |name| {
+        answer
+            .headers()
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let body = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default());
+    let text = match header(header::LOCATION) {
+        Some(location) => format!(", which leads to {}", excerpt(location)),
+        None if body.trim().is_empty() => String::new(),
+        None => format!(": {}", excerpt(body.trim())),
+    };
+    Refusal::Status {
+        status: answer.status(),
+        text,
+    }
+}
+
+/// The beginning of a text on one line.
+fn excerpt(text: &str) -> String {
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(EXCERPT).collect();
+    let rest = characters.as_str().len();
+    let shown = shown.escape_debug().to_string().replace("\\\"", "\"");
+    match rest {
+        0 => shown,
+        rest => format!("{shown}… {rest} more bytes"),
+    }
 }
 
 impl Refusal {
     /// The status of the HTTP answer, if there was one.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
-            Self::Status(status) => Some(status.as_u16()),
+            Self::Status { status, .. } => Some(status.as_u16()),
             Self::Offline | Self::Unreachable(_) | Self::TimedOut(_) | Self::Handshake(_) => None,
         }
     }
@@ -107,7 +143,7 @@ pub(crate) async fn connect(
             .max_frame_size(Some(MESSAGE_BYTES));
         match client_async_with_config(request, Gated::new(stream, gate), Some(config)).await {
             Ok((socket, _)) => Ok(socket),
-            Err(tungstenite::Error::Http(answer)) => Err(Refusal::Status(answer.status())),
+            Err(tungstenite::Error::Http(answer)) => Err(refused(&answer)),
             Err(error) => Err(Refusal::Handshake(Box::new(error))),
         }
     };

@@ -194,7 +194,7 @@ impl Page {
         let mut socket = match connecting.await {
             Ok(socket) => socket,
             Err(refusal) => {
-                let (status, problem) = (refusal.status(), refusal.to_string());
+                let (status, problem) = (refusal.status(), self.site.redact(&refusal.to_string()).0);
                 let back = self.back_after(&Ended::broken());
                 self.site.record(Kind::TabRefused {
                     tab,

@@ -103,3 +103,57 @@ fn a_run_that_its_surroundings_ended_is_tried_again() {
     assert!(said.contains("(passed at try 2): "), "{said}");
     assert!(said.contains("1 flaky"), "{said}");
 }
+
+#[test]
+fn a_refused_handshake_is_told_with_its_answer() {
+    for (answer, told) in [
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 16\r\n\r\nno token \u{1b}[31m!\n",
+            "answered 403 Forbidden: no token \\u{1b}[31m!",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n",
+            "answered 302 Found, which leads to /login",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: AAAA\r\n\r\n",
+            "the answer is not a WebSocket handshake: ",
+        ),
+    ] {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let target = format!("ws://{}/ws", listener.local_addr().unwrap());
+        runtime.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                    stream.write_all(answer.as_bytes()).await.ok();
+                }
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("refused.tabs.yaml");
+        std::fs::write(&path, REFUSED).unwrap();
+
+        let output = Command::new(env!("CARGO_BIN_EXE_polytab"))
+            .args(["run", path.to_str().unwrap(), "--target", &target, "--mock-ports"])
+            .arg(free::<4>().map(|port| port.to_string()).join(","))
+            .output()
+            .unwrap();
+
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(told), "{told} is not in: {said}");
+    }
+}
+
+/// A tab that needs no sign-in and waits for a first message.
+const REFUSED: &str = "format: 1
+name: a first message
+users: { ada: {} }
+tabs: { A: { user: ada, cookie: none } }
+client: bare
+steps:
+  - open: A
+  - expect: { within: 1s, tabs: A, contains: [{ type: hello }] }
+";
