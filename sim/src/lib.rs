@@ -9,6 +9,7 @@ pub mod pattern;
 mod report;
 pub mod run;
 pub mod scenario;
+mod sink;
 pub mod snapshot;
 mod suggest;
 mod tab;

@@ -232,6 +232,14 @@ fn say(text: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Passed)
 }
 
+/// A line of a result with text of others in it, to standard output.
+fn say_line(text: &str) -> anyhow::Result<Exit> {
+    crate::sink::Terminal::new(anstream::stdout())
+        .line(text)
+        .context("cannot write to standard output")?;
+    Ok(Exit::Passed)
+}
+
 /// Why it does not go on, to standard error.
 fn complain(text: &str) {
     tell(&format!("error: {text}"));

@@ -28,6 +28,7 @@ use crate::{
     },
     run::suite::{self, SuiteEvent},
     scenario::{load::load, model::Scenario},
+    sink::{Terminal, printable},
 };
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
@@ -54,7 +55,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     }
     if arguments.list {
         for scenario in &scenarios {
-            super::say(&format!("{}: {}", scenario.id(), scenario.file.name.value))?;
+            super::say_line(&format!("{}: {}", scenario.id(), scenario.file.name.value))?;
         }
         return Ok(Exit::Passed);
     }
@@ -127,7 +128,11 @@ fn play(
         let report = match event {
             SuiteEvent::Finished(report) => report,
             SuiteEvent::Slow { id, since } => {
-                super::tell(&format!("still running after {} s: {id}", since.as_secs()));
+                super::tell(&format!(
+                    "still running after {} s: {}",
+                    since.as_secs(),
+                    printable(id)
+                ));
                 return;
             }
         };
@@ -180,7 +185,7 @@ fn reporters(plan: &Plan, arguments: &RunArguments, scenarios: &[Arc<Scenario>])
         .collect();
     let mut reporters: Vec<Box<dyn Reporter>> = match arguments.message_format {
         MessageFormat::Human => vec![Box::new(Human {
-            out: anstream::stdout(),
+            out: Terminal::new(anstream::stdout()),
             scenarios: by_id,
             again: plan.again.clone(),
             width: width(),
@@ -192,8 +197,10 @@ fn reporters(plan: &Plan, arguments: &RunArguments, scenarios: &[Arc<Scenario>])
     for path in &plan.junit {
         reporters.push(Box::new(Junit::new(path.clone())));
     }
-    if std::env::var_os("GITHUB_ACTIONS").is_some() {
-        let summary = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
+    // An empty value is the usual way to unset a variable for one command.
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if set("GITHUB_ACTIONS").is_some() {
+        let summary = set("GITHUB_STEP_SUMMARY").map(PathBuf::from);
         // Actions reads annotations from either stream; standard output may be the event stream.
         let out: Box<dyn Write> = match arguments.message_format {
             MessageFormat::Human => Box::new(io::stdout()),

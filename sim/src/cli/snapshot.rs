@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Exit, complain, say};
+use super::{Exit, complain, say, say_line};
 use crate::snapshot::{
     difference,
     store::{self, Stored},
@@ -75,7 +75,7 @@ fn list(found: &[Stored]) -> anyhow::Result<Exit> {
             (true, true) => "changed: waits for review",
             (false, _) => "new: waits for review",
         };
-        say(&format!("{} ({state})", stored.path.display()))?;
+        say_line(&format!("{} ({state})", stored.path.display()))?;
     }
     Ok(Exit::Passed)
 }
@@ -83,7 +83,7 @@ fn list(found: &[Stored]) -> anyhow::Result<Exit> {
 fn each(waiting: &[Stored], word: &str, act: impl Fn(&Path) -> io::Result<()>) -> anyhow::Result<Exit> {
     for stored in waiting {
         act(&stored.path).with_context(|| format!("cannot write `{}`", stored.path.display()))?;
-        say(&format!("{word} {}", stored.path.display()))?;
+        say_line(&format!("{word} {}", stored.path.display()))?;
     }
     if waiting.is_empty() {
         say("nothing waits for review")
@@ -121,9 +121,10 @@ fn show(stored: &Stored) -> anyhow::Result<()> {
     let accepted = read(&stored.path)?.unwrap_or_default();
     let seen = read(&store::waiting_path(&stored.path))?.unwrap_or_default();
     let state = if stored.is_accepted { "changed" } else { "new" };
-    say(&format!("\n{} ({state})", stored.path.display()))?;
+    say("")?;
+    say_line(&format!("{} ({state})", stored.path.display()))?;
     for line in difference(&accepted, &seen) {
-        say(&format!("  {line}"))?;
+        say_line(&format!("  {line}"))?;
     }
     Ok(())
 }

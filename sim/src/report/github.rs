@@ -7,11 +7,14 @@ use std::{
 };
 
 use super::{Reporter, Start, Summary, span};
-use crate::events::{Report, Verdict};
+use crate::{
+    events::{Report, Verdict},
+    sink::{Annotation, MarkdownText, WorkflowLog},
+};
 
 /// Writes annotations as they come, and the job summary at the end.
 pub(crate) struct Github<W> {
-    out: W,
+    log: WorkflowLog<W>,
     summary: Option<PathBuf>,
     rows: Vec<String>,
 }
@@ -20,7 +23,7 @@ impl<W: Write> Github<W> {
     /// Annotations to `out`; the summary to a file that Actions names (`GITHUB_STEP_SUMMARY`).
     pub(crate) fn new(out: W, summary: Option<PathBuf>) -> Self {
         Self {
-            out,
+            log: WorkflowLog::new(out),
             summary,
             rows: Vec::new(),
         }
@@ -28,18 +31,17 @@ impl<W: Write> Github<W> {
 
     fn annotate(
         &mut self,
-        level: &str,
+        level: &'static str,
         report: &Report,
         (line, message): (Option<usize>, &str),
     ) -> io::Result<()> {
-        let line = line.map_or_else(String::new, |line| format!(",line={line}"));
-        writeln!(
-            self.out,
-            "::{level} file={}{line},title={}::{}",
-            property(&report.path),
-            property(&report.id),
-            escaped(message)
-        )
+        self.log.annotate(Annotation {
+            level,
+            file: &report.path,
+            line,
+            title: &report.id,
+            message,
+        })
     }
 }
 
@@ -69,12 +71,13 @@ impl<W: Write> Reporter for Github<W> {
             .failures
             .first()
             .map(|(_, failure)| failure.message.as_str());
-        let why = first
-            .or(report.reason.as_deref())
-            .unwrap_or("")
-            .replace('|', "\\|");
-        self.rows
-            .push(format!("| `{}` | {} | {why} |", report.id, report.verdict.word()));
+        let why = first.or(report.reason.as_deref()).unwrap_or("");
+        self.rows.push(format!(
+            "| {} | {} | {} |",
+            MarkdownText(&report.id),
+            report.verdict.word(),
+            MarkdownText(why)
+        ));
         Ok(())
     }
 
@@ -104,14 +107,4 @@ impl<W: Write> Reporter for Github<W> {
         }
         Ok(())
     }
-}
-
-/// Text of a workflow command.
-fn escaped(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-/// Text of a workflow command's property.
-fn property(text: &str) -> String {
-    escaped(text).replace(':', "%3A").replace(',', "%2C")
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     events::{Event, Failure, Kind, Report, Verdict},
+    sink::Terminal,
     suggest::quoted,
 };
 
@@ -31,7 +32,7 @@ pub(crate) struct Again {
 
 /// Writes for people.
 pub(crate) struct Human<W> {
-    pub(crate) out: W,
+    pub(crate) out: Terminal<W>,
     pub(crate) scenarios: Scenarios,
     pub(crate) again: Again,
     pub(crate) width: usize,
@@ -86,16 +87,16 @@ impl<W: Write> Reporter for Human<W> {
         } else {
             format!(", {}× as fast", start.speed)
         };
-        writeln!(
-            self.out,
-            "polytab {}: {} {} against {}, {} clock{speed}, seed {}\n",
+        self.out.line(format_args!(
+            "polytab {}: {} {} against {}, {} clock{speed}, seed {}",
             start.polytab,
             start.runs,
             if start.runs == 1 { "scenario" } else { "scenarios" },
             start.target,
             start.clock,
             start.seed
-        )?;
+        ))?;
+        self.out.line("")?;
         self.progress = Progress {
             runs: start.runs,
             done: 0,
@@ -114,7 +115,7 @@ impl<W: Write> Reporter for Human<W> {
             Kind::Notice { text } => Some(text),
             _ => None,
         }) {
-            writeln!(self.out, "            note: {notice}")?;
+            self.out.line(format_args!("            note: {notice}"))?;
         }
         let mut drawn: Option<(&str, (u64, u64))> = None;
         for (what, failure) in report.failures.iter().take(SHOWN) {
@@ -129,21 +130,20 @@ impl<W: Write> Reporter for Human<W> {
             self.failure(report, (what, failure), !is_drawn)?;
         }
         if report.failures.len() > SHOWN {
-            writeln!(
-                self.out,
-                "\n    and {} failures more",
-                report.failures.len() - SHOWN
-            )?;
+            self.out.line("")?;
+            let more = report.failures.len() - SHOWN;
+            self.out.line(format_args!("    and {more} more failures"))?;
         }
         if matches!(report.verdict, Verdict::Failed | Verdict::Flaky) {
-            writeln!(
-                self.out,
-                "\n    again: polytab run {}{}{} --seed {}\n",
+            self.out.line("")?;
+            self.out.line(format_args!(
+                "    again: polytab run {}{}{} --seed {}",
                 quoted(&report.path),
                 row(&report.id),
                 self.again.flags,
                 report.seed
-            )?;
+            ))?;
+            self.out.line("")?;
         }
         self.out.flush()?;
         self.progress.draw();
@@ -165,13 +165,13 @@ impl<W: Write> Reporter for Human<W> {
             Verdict::Passed
         };
         let style = style(verdict);
-        writeln!(
-            self.out,
-            "\n{style}{}{style:#}: {} of tabs in {}",
-            counts.join(", "),
+        self.out.line("")?;
+        let times = format!(
+            ": {} of tabs in {}",
             span(summary.scenario_ms),
             span(summary.wall_ms)
-        )?;
+        );
+        self.out.styled(style, counts.join(", "), times)?;
         self.out.flush()
     }
 }
@@ -180,28 +180,29 @@ impl<W: Write> Human<W> {
     fn line(&mut self, report: &Report) -> io::Result<()> {
         let style = style(report.verdict);
         let (word, id) = (report.verdict.word(), &report.id);
-        write!(self.out, "{style}{word:>11}{style:#} {id}")?;
-        match (&report.reason, report.verdict) {
-            (Some(reason), Verdict::Flaky) => {
-                writeln!(self.out, " (passed at try {}): {reason}", report.tries)
-            }
-            (None, Verdict::Flaky) => writeln!(self.out, " (passed at try {})", report.tries),
-            (Some(reason), _) => writeln!(self.out, ": {reason}"),
-            (None, _) => writeln!(self.out, " ({})", span(report.scenario_ms)),
-        }?;
+        let more = match (&report.reason, report.verdict) {
+            (Some(reason), Verdict::Flaky) => format!(" (passed at try {}): {reason}", report.tries),
+            (None, Verdict::Flaky) => format!(" (passed at try {})", report.tries),
+            (Some(reason), _) => format!(": {reason}"),
+            (None, _) => format!(" ({})", span(report.scenario_ms)),
+        };
+        self.out
+            .styled(style, format_args!("{word:>11}"), format_args!(" {id}{more}"))?;
         if report.verdict == Verdict::Failed {
-            writeln!(self.out, "            {}", report.name)?;
+            self.out.line(format_args!("            {}", report.name))?;
         }
         Ok(())
     }
 
     fn failure(&mut self, report: &Report, (what, failure): (&str, &Failure), draw: bool) -> io::Result<()> {
         let bold = Style::new().bold();
-        writeln!(self.out, "\n    {bold}{what}: {}{bold:#}", failure.message)?;
-        writeln!(self.out, "    {}", place(report, failure))?;
+        self.out.line("")?;
+        let heading = format!("    {what}: {}", failure.message);
+        self.out.styled(bold, heading, "")?;
+        self.out.line(format_args!("    {}", place(report, failure)))?;
         if draw {
             for line in self.excerpt(report, failure) {
-                writeln!(self.out, "      {line}")?;
+                self.out.line(format_args!("      {line}"))?;
             }
         }
         self.list("expected", &failure.expected)?;
@@ -222,10 +223,10 @@ impl<W: Write> Human<W> {
         };
         let lines = timeline(&visible(report, self.scenarios.get(&report.id)), window);
         if !lines.is_empty() {
-            writeln!(self.out)?;
+            self.out.line("")?;
         }
         for line in lines {
-            writeln!(self.out, "    {line}")?;
+            self.out.line(format_args!("    {line}"))?;
         }
         Ok(())
     }
@@ -234,10 +235,11 @@ impl<W: Write> Human<W> {
         for (nth, line) in lines.iter().take(SEEN).enumerate() {
             let word = if nth == 0 { word } else { "" };
             let line = cut(line, self.width.saturating_sub(16));
-            writeln!(self.out, "      {word:<9} {line}")?;
+            self.out.line(format_args!("      {word:<9} {line}"))?;
         }
         if lines.len() > SEEN {
-            writeln!(self.out, "      {:<9} … and {} more", "", lines.len() - SEEN)?;
+            self.out
+                .line(format_args!("      {:<9} … and {} more", "", lines.len() - SEEN))?;
         }
         Ok(())
     }

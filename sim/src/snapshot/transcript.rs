@@ -13,6 +13,7 @@ use regex::{Captures, Regex};
 use crate::{
     events::{Closer, Event, Kind},
     judge::record::Record,
+    sink::printable,
 };
 
 /// Ids, times and tokens in a message, by what they are called in patterns.
@@ -88,7 +89,7 @@ fn line<'a>(kind: &'a Kind, record: &Record) -> Option<(&'a str, String)> {
         Kind::TabChanged { tab, state } => (tab, state.clone()),
         _ => return None,
     };
-    Some((tab, line))
+    Some((tab, printable(&line).into_owned()))
 }
 
 /// Ids by kind, numbered by first sight.
