@@ -16,6 +16,7 @@ pub mod lateness;
 pub mod ledger;
 pub mod merge;
 pub mod plan;
+pub mod read;
 pub mod report;
 pub mod result;
 pub mod run;

@@ -170,15 +170,19 @@ pub fn main() -> ExitCode {
         }
     };
     start_logs();
-    let exit = dispatch(arguments.command).unwrap_or_else(|error| {
-        // A reader that left (`polytab run | head`) wants no more.
-        if !is_broken_pipe(&error) {
+    match dispatch(arguments.command) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        // A reader that left (`polytab run | head`) wants no more, not even an error.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE),
+        Err(error) => {
             complain(&format!("{error:#}"));
+            ExitCode::from(Exit::Environment.code())
         }
-        Exit::Environment
-    });
-    ExitCode::from(exit.code())
+    }
 }
+
+/// The status that shells give a process which SIGPIPE ended (128 + 13).
+const BROKEN_PIPE: u8 = 141;
 
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {

@@ -10,10 +10,13 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use polytab_load::{
     merge::merge,
+    read::{ReadError, parse},
     report,
     result::{FORMAT, LoadResult},
 };
 use serde::Deserialize;
+
+use crate::sink::write_whole;
 
 use super::{
     Exit, complain,
@@ -91,7 +94,7 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<Exit> {
         Kind::Merge => serde_json::to_string(&result)?,
     };
     match &arguments.out {
-        Some(path) => fs::write(path, format!("{}\n", text.trim_end()))
+        Some(path) => write_whole(path, &format!("{}\n", text.trim_end()))
             .with_context(|| format!("cannot write `{}`", path.display()))?,
         None => {
             say(text.trim_end())?;
@@ -131,8 +134,10 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<LoadResult>> {
     if let Ok(Head { format }) = serde_json::from_str(&text) {
         check_format(&name.to_string(), &format)?;
     }
-    if let Ok(result) = serde_json::from_str(&text) {
-        return Ok(vec![result]);
+    match parse(&text) {
+        Ok(result) => return Ok(vec![result]),
+        Err(error @ (ReadError::Number { .. } | ReadError::Phase { .. })) => bail!("`{name}` {error}"),
+        Err(ReadError::Form(_)) => {}
     }
     let mut results = Vec::new();
     for (nth, line) in text.lines().enumerate() {
@@ -142,8 +147,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<LoadResult>> {
         if let Ok(Head { format }) = serde_json::from_str(line) {
             check_format(&format!("{name}, line {}", nth + 1), &format)?;
         }
-        let result = serde_json::from_str(line)
-            .with_context(|| format!("`{name}`, line {}, is no result of a load", nth + 1))?;
+        let result = parse(line).map_err(|error| anyhow::anyhow!("`{name}`, line {}, {error}", nth + 1))?;
         results.push(result);
     }
     if results.is_empty() {

@@ -208,11 +208,14 @@ fn config(own: Vec<(&str, String)>, settings: &[String]) -> anyhow::Result<Confi
 /// When the process cannot listen to signals.
 pub(super) fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // The terminal, or the connection to it, is gone.
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }

@@ -1,20 +1,20 @@
 //! `JUnit` XML, for pipelines that show test results.
 
-use std::{
-    fs,
-    io::{self},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::{Reporter, Start, Summary, place};
-use crate::events::{Failure, Report, Verdict};
+use crate::{
+    events::{Failure, Report, Verdict},
+    sink::OutputFile,
+};
 
-/// Collects results and writes them at the end: what ran, also after an interruption.
+/// Collects results and writes them at the end, also after an interruption.
 pub(crate) struct Junit {
     path: PathBuf,
+    /// The file from the start of the run to its end.
+    file: Option<OutputFile>,
     suite: TestSuite,
 }
 
@@ -23,6 +23,7 @@ impl Junit {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
+            file: None,
             suite: TestSuite::new("polytab"),
         }
     }
@@ -37,8 +38,9 @@ impl Reporter for Junit {
         self.suite.add_property(("target", start.target.as_str()));
         self.suite.add_property(("clock", start.clock));
         self.suite.add_property(("seed", start.seed.to_string().as_str()));
-        // A folder that is missing, or a disk that is full, is found before an hour of running, not after it.
-        self.write()
+        // A folder that cannot be made is found before an hour of running, not after it.
+        self.file = Some(OutputFile::begin(&self.path)?);
+        Ok(())
     }
 
     fn finished(&mut self, report: &Report) -> io::Result<()> {
@@ -48,19 +50,10 @@ impl Reporter for Junit {
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         self.suite.set_time(Duration::from_millis(summary.wall_ms));
-        self.write()
-    }
-}
-
-impl Junit {
-    fn write(&self) -> io::Result<()> {
         let mut report = quick_junit::Report::new("polytab");
         report.add_test_suite(self.suite.clone());
         let text = report.to_string().map_err(io::Error::other)?;
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(&self.path, text)
+        self.file.take().map_or(Ok(()), |file| file.finish(&text))
     }
 }
 

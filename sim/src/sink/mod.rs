@@ -5,12 +5,14 @@
 //! none gives access to the writer behind it, so that text cannot pass without being escaped. XML is escaped by
 //! `quick-junit` in the same way.
 
+mod file;
 mod markdown;
 mod printable;
 mod terminal;
 mod workflow;
 
 pub(crate) use self::{
+    file::{OutputFile, write_whole},
     markdown::MarkdownText,
     printable::printable,
     terminal::Terminal,

@@ -7,7 +7,7 @@ mod metrics;
 mod place;
 pub(super) mod view;
 
-use std::{cell::RefCell, fs, path::Path, time::Duration};
+use std::{cell::RefCell, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use polytab_load::{
@@ -37,6 +37,7 @@ use crate::{
         site::populate,
     },
     scenario::document,
+    sink::write_whole,
     suggest::nearest,
 };
 
@@ -371,7 +372,7 @@ fn tell_result(
     let line = serde_json::to_string(result)?;
     lines.push(line.clone());
     if let Some(path) = &arguments.out {
-        fs::write(path, format!("{}\n", lines.join("\n")))
+        write_whole(path, &format!("{}\n", lines.join("\n")))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     match arguments.message_format {
