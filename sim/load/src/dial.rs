@@ -115,10 +115,10 @@ impl DialError {
             Self::Connect(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused => Count::RefusedOpens,
                 io::ErrorKind::TimedOut => Count::TimedOutOpens,
-                _ => Count::FailedOpens,
+                _ => Count::BrokenOpens,
             },
             Self::Status(_) => Count::RefusedOpens,
-            Self::Handshake(_) | Self::Request(_) => Count::FailedOpens,
+            Self::Handshake(_) | Self::Request(_) => Count::BrokenOpens,
         }
     }
 

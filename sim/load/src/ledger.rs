@@ -51,7 +51,7 @@ impl Action {
                 Count::Opened,
                 Count::Abandoned,
                 Count::RefusedOpens,
-                Count::FailedOpens,
+                Count::BrokenOpens,
                 Count::TimedOutOpens,
                 Count::PendingOpens,
             ],

@@ -12,6 +12,7 @@ mod draw;
 pub mod health;
 mod hearing;
 pub mod histogram;
+pub mod intent;
 pub mod lateness;
 pub mod ledger;
 pub mod merge;

@@ -13,7 +13,6 @@ use crate::{
     hearing::{Mark, Said},
     result::Shard,
     threshold::Threshold,
-    verdict::{Feature, Intent},
 };
 
 /// Everything that a run does.
@@ -43,40 +42,6 @@ pub struct Plan {
     pub abort_after: Option<Duration>,
     /// Bounds.
     pub limits: Limits,
-}
-
-impl Plan {
-    /// The facts about the plan by which a result is judged.
-    pub fn intent(&self) -> Intent {
-        let mut events = self.phases.iter().flat_map(|phase| &phase.events);
-        let mut deeds = self.script.iter().flat_map(|script| &script.deeds);
-        let changes = events.any(|event| event.happening == Happening::Change && event.rate > 0.0)
-            || deeds.any(|(_, deed)| *deed == Deed::Change);
-        let rule = self.page.notification.as_ref();
-        let has =
-            |pointer: fn(&Notification) -> &Option<String>| rule.is_some_and(|rule| pointer(rule).is_some());
-        let features = [
-            (Feature::Changes, changes),
-            (Feature::ChangeMaker, self.site.change.is_some()),
-            (Feature::Notifications, rule.is_some()),
-            (Feature::Requests, !self.page.requests.is_empty()),
-            (Feature::ErrorPattern, self.page.error.is_some()),
-            (Feature::SequenceNumbers, has(|rule| &rule.seq)),
-            (Feature::Marks, has(|rule| &rule.mark)),
-            (
-                Feature::Owners,
-                has(|rule| &rule.user) || has(|rule| &rule.stream),
-            ),
-            (Feature::PollCounter, self.site.polls.is_some()),
-        ];
-        let features = features.into_iter().filter(|(_, is_there)| *is_there);
-        Intent {
-            features: features.map(|(feature, _)| feature).collect(),
-            ready: self.page.ready.as_ref().map(Needle::to_string),
-            lag_limit_ms: self.limits.lag.as_secs_f64() * 1e3,
-            allow_unmeasured: self.allow_unmeasured.clone(),
-        }
-    }
 }
 
 /// Bounds of a run.

@@ -6,14 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     histogram::Histogram,
+    intent::Intent,
     lateness::Strain,
     tally::{Count, Metric, Samples, Tally},
     threshold::{Judged, Outcome, Threshold},
-    verdict::{Ending, Evidence, Intent, Verdict, conclude},
+    verdict::{Ending, Evidence, Verdict, conclude},
 };
 
 /// Version of the document. It changes when a reader of the one before would misread it.
 pub const FORMAT: &str = "polytab-load/2";
+
+/// The note of a run in which no tab heard of a change: the target may have sent nothing, or the profile's pattern is
+/// wrong.
+fn unheard(tally: &Tally) -> Option<String> {
+    let missed = tally.get(Count::Missed);
+    if missed == 0 || tally.get(Count::Notified) > 0 {
+        return None;
+    }
+    let samples: Vec<_> = tally.unmatched.texts().map(|text| format!("`{text}`")).collect();
+    let others = if samples.is_empty() {
+        "no other message came".to_owned()
+    } else {
+        format!("these messages matched no pattern: {}", samples.join(", "))
+    };
+    Some(format!(
+        "all {missed} notifications were missed, and no message matched `notification`; {others}"
+    ))
+}
 
 /// The note of a run that passed without a threshold.
 const UNJUDGED: &str =
@@ -116,6 +135,8 @@ pub struct Packed {
     #[serde(default, skip_serializing_if = "Samples::is_empty")]
     early: Samples,
     #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    unmatched: Samples,
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
     unreadable: Samples,
 }
 
@@ -176,6 +197,7 @@ impl From<&Tally> for Packed {
             closes: tally.closes.clone(),
             reasons: tally.reasons.clone(),
             early: tally.early.clone(),
+            unmatched: tally.unmatched.clone(),
             unreadable: tally.unreadable.clone(),
         }
     }
@@ -188,6 +210,7 @@ impl Packed {
             closes: self.closes.clone(),
             reasons: self.reasons.clone(),
             early: self.early.clone(),
+            unmatched: self.unmatched.clone(),
             unreadable: self.unreadable.clone(),
             ..Tally::default()
         };
@@ -250,6 +273,9 @@ impl LoadResult {
         self.verdict = conclusion.verdict;
         self.invalid = conclusion.invalid;
         let is_judged = |judged: &Judged| judged.outcome != Outcome::NotMeasured;
+        if self.invalid.is_empty() {
+            self.notes.extend(unheard(&tally));
+        }
         if self.verdict == Verdict::Passed && self.shard.is_none() && !self.thresholds.iter().any(is_judged) {
             self.notes.push(UNJUDGED.to_owned());
         }

@@ -13,6 +13,7 @@ use crate::{
     contact::Contact,
     dial::Dialer,
     health::{self, HostTimes},
+    intent::Intent,
     lateness::Strain,
     merge::ALONE,
     plan::Plan,
@@ -384,7 +385,7 @@ impl<'a> Gathered<'a> {
         if is_late && !self.shared.stop.is_cancelled() {
             let mut thresholds = plan.thresholds.iter();
             let missed = thresholds.find(|threshold| !threshold.may_still_hold(&self.total));
-            let intent = plan.intent();
+            let intent = Intent::from(plan);
             if let Some(missed) = missed.map(|threshold| threshold.judge(&self.total, &intent)) {
                 let note = format!(
                     "ended after {} because a threshold was missed: {}, seen {}",
@@ -434,7 +435,7 @@ impl<'a> Gathered<'a> {
             verdict: Verdict::Invalid,
             thresholds: Vec::new(),
             ending,
-            intent: plan.intent(),
+            intent: Intent::from(plan),
             invalid: Vec::new(),
             notes: self.notes,
             phases: phases(plan),

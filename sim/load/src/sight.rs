@@ -1,8 +1,8 @@
 //! Evidence behind a value: a count of zero means something only where the thing could have been seen.
 
 use crate::{
+    intent::{Feature, Intent},
     tally::{Count, Metric, Tally},
-    verdict::{Feature, Intent},
 };
 
 /// A run's counts beside its intent. Each method returns the reason why nothing was measured, or none if something was.
@@ -49,15 +49,17 @@ impl Sight<'_> {
             Count::Opens
             | Count::Abandoned
             | Count::RefusedOpens
-            | Count::FailedOpens
+            | Count::BrokenOpens
             | Count::TimedOutOpens
             | Count::PendingOpens => self.any(Count::Opens, "no tab was to open"),
             Count::Opened | Count::Ready | Count::Closed | Count::Received | Count::Sent | Count::Lost => {
                 self.any(Count::Opened, "no tab opened")
             }
-            Count::TextFrames | Count::BinaryFrames | Count::JoinedFrames => {
-                self.any(Count::Received, "no message arrived")
-            }
+            Count::Unmatched
+            | Count::StrayMarks
+            | Count::TextFrames
+            | Count::BinaryFrames
+            | Count::JoinedFrames => self.any(Count::Received, "no message arrived"),
             Count::Requests
             | Count::Replies
             | Count::AbandonedRequests
@@ -204,12 +206,22 @@ impl Sight<'_> {
         }
     }
 
+    /// Messages that no pattern can match, with an example, as the end of a sentence.
+    fn unreadable(&self) -> String {
+        let example = self.tally.unreadable.texts().next();
+        let example = example.map_or_else(String::new, |example| format!(", as `{example}`"));
+        self.unreadable_kinds() + &example
+    }
+
     /// Messages that no pattern can match, as the end of a sentence.
-    pub(crate) fn unreadable(&self) -> String {
+    pub(crate) fn unreadable_kinds(&self) -> String {
         let kinds = [
             (Count::TextFrames, "not JSON"),
             (Count::BinaryFrames, "binary"),
-            (Count::JoinedFrames, "several JSON values in one message"),
+            (
+                Count::JoinedFrames,
+                "JSON with more behind it (a second value, or a separator)",
+            ),
         ];
         let kinds: Vec<_> = kinds
             .into_iter()
@@ -219,11 +231,9 @@ impl Sight<'_> {
         if kinds.is_empty() {
             return String::new();
         }
-        let example = self.tally.unreadable.0.keys().next();
-        let example = example.map_or_else(String::new, |example| format!(", as `{example}`"));
+        let received = self.tally.get(Count::Received);
         format!(
-            "; of {} messages these can match no pattern: {}{example}",
-            self.tally.get(Count::Received),
+            "; of {received} messages these can match no JSON pattern: {}",
             kinds.join(", ")
         )
     }

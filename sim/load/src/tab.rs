@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{dial::Socket, tally::Count};
+use crate::{dial::Socket, hearing::Mark, tally::Count};
 
 /// Nobody says goodbye: the connection broke (RFC 6455, 7.1.5).
 pub(crate) const BROKEN: u16 = 1006;
@@ -121,6 +121,12 @@ impl Frame<'_> {
     /// The count of messages of its kind that no JSON pattern can match.
     pub(crate) fn read(&self) -> Result<Value, Count> {
         serde_json::from_slice(self.bytes()).map_err(|_| self.kind())
+    }
+
+    /// Returns `true` if it contains the mark of a change.
+    pub(crate) fn has_mark(&self) -> bool {
+        let text = String::from_utf8_lossy(self.bytes());
+        Mark::find(&text).is_some()
     }
 
     fn kind(&self) -> Count {

@@ -113,6 +113,8 @@ counts! {
     Closed "closed" "Tabs that the server, or a broken connection, closed.",
     Received "received" "Messages that arrived.",
     Sent "sent" "Messages that were sent.",
+    Unmatched "unmatched" "Messages that matched no pattern of the profile.",
+    StrayMarks "stray_marks" "Messages with the mark of a change that are no notifications by the profile's pattern.",
     TextFrames "text_frames" "Text messages that are not JSON, where the profile's patterns are.",
     BinaryFrames "binary_frames" "Binary messages that are not JSON, where the profile's patterns are.",
     JoinedFrames "joined_frames" "Messages in which a JSON value is followed by something else, as by a second one.",
@@ -137,7 +139,7 @@ counts! {
     FailedSignIns "failed_sign_ins" "Sign-ins that failed.",
     PendingSignIns "pending_sign_ins" "Sign-ins without a result at the end of the run.",
     RefusedOpens "refused_opens" "Tabs whose connection or handshake the target refused.",
-    FailedOpens "failed_opens" "Tabs whose connection or handshake failed.",
+    BrokenOpens "broken_opens" "Tabs whose connection broke before the handshake ended.",
     TimedOutOpens "timed_out_opens" "Tabs whose handshake took too long.",
     PendingOpens "pending_opens" "Tabs whose handshake was under way at the end of the run.",
     Lost "lost" "Tabs lost without being asked to, after they had been open.",
@@ -160,7 +162,7 @@ impl Count {
         Self::FailedSignIns,
         Self::PendingSignIns,
         Self::RefusedOpens,
-        Self::FailedOpens,
+        Self::BrokenOpens,
         Self::TimedOutOpens,
         Self::PendingOpens,
         Self::Lost,
@@ -173,8 +175,13 @@ impl Count {
         Self::PendingSignOuts,
     ];
 
-    /// Messages that no JSON pattern can match.
-    pub const UNREADABLE: [Self; 3] = [Self::TextFrames, Self::BinaryFrames, Self::JoinedFrames];
+    /// Opens that ended without success.
+    pub const FAILED_OPENS: [Self; 4] = [
+        Self::RefusedOpens,
+        Self::BrokenOpens,
+        Self::TimedOutOpens,
+        Self::PendingOpens,
+    ];
 
     /// The count with this word.
     pub fn from_word(word: &str) -> Option<Self> {
@@ -194,6 +201,8 @@ pub struct Tally {
     pub reasons: BTreeMap<String, u64>,
     /// Excerpts of messages that arrived at tabs which waited for another one to become ready.
     pub early: Samples,
+    /// Excerpts of messages that matched no pattern.
+    pub unmatched: Samples,
     /// Excerpts of messages that no JSON pattern can match.
     pub unreadable: Samples,
 }
@@ -208,10 +217,18 @@ impl Default for Counts {
     }
 }
 
-/// Excerpts of messages with their counts: the first few kinds.
+/// Excerpts of messages with their counts: the first few kinds, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Samples(pub BTreeMap<String, u64>);
+pub struct Samples(Vec<Sample>);
+
+/// An excerpt of messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    text: String,
+    times: u64,
+}
 
 impl Samples {
     /// Kinds that are kept; further ones are dropped.
@@ -222,7 +239,8 @@ impl Samples {
 
     /// Adds an excerpt, unless there are enough.
     pub(crate) fn add(&mut self, excerpt: impl FnOnce() -> String) {
-        if self.0.values().sum::<u64>() < Self::LOOKED_AT {
+        let seen: u64 = self.0.iter().map(|sample| sample.times).sum();
+        if seen < Self::LOOKED_AT {
             self.add_some(&excerpt(), 1);
         }
     }
@@ -231,18 +249,24 @@ impl Samples {
     fn add_some(&mut self, excerpt: &str, times: u64) {
         let shape = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "0");
         let new = shape(excerpt);
-        let like = self.0.iter_mut().find(|(known, _)| shape(known) == new);
-        if let Some((_, known)) = like {
-            *known += times;
+        let like = self.0.iter_mut().find(|known| shape(&known.text) == new);
+        if let Some(known) = like {
+            known.times += times;
         } else if self.0.len() < Self::KINDS {
-            self.0.insert(excerpt.to_owned(), times);
+            let text = excerpt.to_owned();
+            self.0.push(Sample { text, times });
         }
     }
 
     fn add_all(&mut self, other: &Self) {
-        for (excerpt, times) in &other.0 {
-            self.add_some(excerpt, *times);
+        for Sample { text, times } in &other.0 {
+            self.add_some(text, *times);
         }
+    }
+
+    /// The excerpts, in the order in which they arrived.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|sample| sample.text.as_str())
     }
 
     /// Returns `true` if there is none.
@@ -338,6 +362,7 @@ impl Tally {
             self.add_reason(reason, *times);
         }
         self.early.add_all(&other.early);
+        self.unmatched.add_all(&other.unmatched);
         self.unreadable.add_all(&other.unreadable);
     }
 }

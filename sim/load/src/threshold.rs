@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    intent::Intent,
     sight::Sight,
     tally::{Count, Metric, Tally},
-    verdict::Intent,
 };
 
 /// What must hold at the end of a run.
@@ -25,7 +25,8 @@ pub struct Threshold {
 enum What {
     Metric(Metric, Statistic),
     Count(Count),
-    Errors,
+    /// The sum of several counts.
+    Sum(&'static [Count]),
     ErrorPart,
     PollsPerTurn,
 }
@@ -121,6 +122,7 @@ pub enum ThresholdError {
 
 const POLLS: &str = "polls_per_user_and_turn";
 const ERRORS: &str = "errors";
+const FAILED_OPENS: &str = "failed_opens";
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,8 +179,11 @@ fn what(name: &str, limit: &str) -> Result<(What, f64), ThresholdError> {
                 Ok(percent) if (0.0..=100.0).contains(&percent) => Ok((What::ErrorPart, percent / 100.0)),
                 _ => Err(cannot("a part, as `0.1%`, or a number")),
             },
-            None => Ok((What::Errors, number()?)),
+            None => Ok((What::Sum(&Count::ERRORS), number()?)),
         };
+    }
+    if name == FAILED_OPENS {
+        return Ok((What::Sum(&Count::FAILED_OPENS), number()?));
     }
     if name == POLLS {
         return Ok((What::PollsPerTurn, number()?));
@@ -209,7 +214,7 @@ fn what(name: &str, limit: &str) -> Result<(What, f64), ThresholdError> {
 /// When nothing has this name.
 pub fn check_name(name: &str) -> Result<(), ThresholdError> {
     let (word, statistic) = name.split_once('.').unwrap_or((name, "p50"));
-    let is_count = name == ERRORS || name == POLLS || Count::from_word(name).is_some();
+    let is_count = [ERRORS, FAILED_OPENS, POLLS].contains(&name) || Count::from_word(name).is_some();
     if is_count || Metric::from_word(word).is_some() && statistic_of(statistic).is_some() {
         return Ok(());
     }
@@ -241,7 +246,7 @@ fn known() -> String {
         .join(", ");
     let counts = USUAL.map(|count| format!("`{}`", count.word())).join(", ");
     format!(
-        "durations are {metrics}, each with a statistic as in `connect.p99`, and counts are {counts}, `{ERRORS}`, `{POLLS}` and \
+        "durations are {metrics}, each with a statistic as in `connect.p99`, and counts are {counts}, `{ERRORS}`, `{FAILED_OPENS}`, `{POLLS}` and \
          those in docs/load.md"
     )
 }
@@ -323,7 +328,8 @@ impl Threshold {
         match self.what {
             What::Metric(metric, _) => sight.metric(metric),
             What::Count(count) => sight.count(count),
-            What::Errors | What::ErrorPart => sight.attempts(),
+            What::Sum(counts) if counts == Count::FAILED_OPENS => sight.count(Count::PendingOpens),
+            What::Sum(_) | What::ErrorPart => sight.attempts(),
             What::PollsPerTurn => sight.polls(),
         }
     }
@@ -342,7 +348,7 @@ impl Threshold {
         };
         let only_grows = matches!(
             self.what,
-            What::Count(_) | What::Errors | What::Metric(_, Statistic::Count)
+            What::Count(_) | What::Sum(_) | What::Metric(_, Statistic::Count)
         );
         let comes_from_below = match self.is {
             Comparison::AtLeast | Comparison::More => true,
@@ -368,7 +374,7 @@ impl Threshold {
                 Some((micros(duration), shown(duration)))
             }
             What::Count(count) => Some((exact(tally.get(count)), tally.get(count).to_string())),
-            What::Errors => Some((exact(tally.errors()), tally.errors().to_string())),
+            What::Sum(counts) => Some((exact(tally.sum(counts)), tally.sum(counts).to_string())),
             What::ErrorPart => {
                 let part = exact(tally.errors()) / exact(tally.attempts().max(1));
                 Some((part, format!("{:.3}%", part * 100.0)))
@@ -415,129 +421,4 @@ pub fn shown(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missed_for_good_is_told_from_what_may_still_come() {
-        for (text, may_still_hold) in [
-            ("opens >= 2000", true),
-            ("opens == 2000", true),
-            ("opens == 999", false),
-            ("opens < 1000", false),
-            ("reply.p99 < 1ms", true),
-            ("fanout.p99 < 1ms", false),
-            ("fanout.count > 100", true),
-        ] {
-            let threshold: Threshold = text.parse().unwrap();
-            assert_eq!(threshold.may_still_hold(&tally()), may_still_hold, "{text}");
-        }
-    }
-
-    fn tally() -> Tally {
-        let mut tally = Tally::default();
-        for millis in 1..=100 {
-            tally.record(Metric::Fanout, Duration::from_millis(millis));
-        }
-        tally.add_count(Count::Opens, 1000);
-        tally.fail(Count::FailedOpens, "refused");
-        tally.add_count(Count::Polls, 210);
-        tally.add_count(Count::Turns, 200);
-        tally
-    }
-
-    #[test]
-    fn thresholds_are_judged() {
-        for (text, outcome, seen) in [
-            ("fanout.p99 < 100ms", Outcome::Held, "99.0 ms"),
-            ("fanout.p99<99ms", Outcome::Missed, "99.0 ms"),
-            ("fanout.p50 <= 0.06s", Outcome::Held, "50.0 ms"),
-            ("fanout.max >= 100ms", Outcome::Held, "100 ms"),
-            ("fanout.count == 100", Outcome::Held, "100"),
-            ("missed == 0", Outcome::Held, "0"),
-            ("errors < 0.1%", Outcome::Missed, "0.100%"),
-            ("errors <= 1", Outcome::Held, "1"),
-            ("polls_per_user_and_turn <= 1.05", Outcome::Held, "1.050"),
-            ("connect.p99 < 1s", Outcome::NotMeasured, "nothing"),
-        ] {
-            let judged = text
-                .parse::<Threshold>()
-                .unwrap()
-                .judge(&tally(), &Intent::default());
-            assert_eq!((judged.outcome, judged.seen.as_str()), (outcome, seen), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_zero_needs_evidence_and_a_mistake_is_evidence() {
-        let mut tally = Tally::default();
-        let outcome = |tally: &Tally, text: &str| {
-            let threshold = text.parse::<Threshold>().unwrap();
-            threshold.judge(tally, &Intent::default()).outcome
-        };
-        let names = [
-            "missed",
-            "doubled",
-            "out_of_order",
-            "cross_user",
-            "errors",
-            "unanswered",
-            "lost",
-        ];
-
-        for name in names {
-            assert_eq!(
-                outcome(&tally, &format!("{name} == 0")),
-                Outcome::NotMeasured,
-                "{name}"
-            );
-            assert_eq!(
-                outcome(&tally, &format!("{name} >= 1")),
-                Outcome::Missed,
-                "{name}"
-            );
-        }
-        tally.count(Count::Doubled);
-        tally.count(Count::Marked);
-
-        assert_eq!(outcome(&tally, "doubled == 0"), Outcome::Missed);
-        assert_eq!(outcome(&tally, "cross_user == 0"), Outcome::Held);
-    }
-
-    #[test]
-    fn names_of_measures_are_checked() {
-        for (name, is_one) in [
-            ("missed", true),
-            ("fanout", true),
-            ("fanout.p99", true),
-            ("errors", true),
-            ("mised", false),
-        ] {
-            assert_eq!(check_name(name).is_ok(), is_one, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_threshold_is_told_with_a_mend() {
-        for (text, part) in [
-            ("fanout", "compares nothing"),
-            ("fanout = 3ms", "compares nothing"),
-            (
-                "fanot.p99 < 3ms",
-                "nothing is measured or counted as `fanot.p99`; durations are",
-            ),
-            ("fanout < 3ms", "no such statistic; write `p50`"),
-            ("fanout.p101 < 3ms", "no such statistic"),
-            (
-                "fanout.p99 < 3",
-                "cannot be compared with `fanout.p99`; write a duration",
-            ),
-            ("missed == 0ms", "write a number"),
-            ("errors < 200%", "a part, as `0.1%`"),
-            ("missed == -1", "write a number"),
-        ] {
-            let error = text.parse::<Threshold>().unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
-    }
-}
+mod tests;

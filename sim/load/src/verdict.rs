@@ -1,14 +1,15 @@
 //! The verdict of a run: one function of its evidence, from which every output and the exit code derive.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    intent::{Feature, Intent},
     lateness::lateness,
     result::{Generator, Shard},
     sight::Sight,
-    tally::{Count, Tally},
+    tally::{Count, Samples, Tally},
     threshold::{Judged, Outcome},
     worker::OURS,
 };
@@ -51,56 +52,6 @@ pub enum Ending {
     Unreachable,
     /// A person ended it.
     Interrupt,
-}
-
-/// A part that a plan has or lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Feature {
-    /// Changes of users' worlds.
-    Changes,
-    /// Something that can make changes.
-    ChangeMaker,
-    /// A pattern of notifications.
-    Notifications,
-    /// Requests.
-    Requests,
-    /// A pattern of error messages.
-    ErrorPattern,
-    /// The place of a sequence number in notifications.
-    SequenceNumbers,
-    /// The place of a change's mark in notifications.
-    Marks,
-    /// The place of a user's or a stream's name in notifications.
-    Owners,
-    /// A count of the calls of the target's loops.
-    PollCounter,
-}
-
-/// The facts about a plan by which its result is judged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Intent {
-    /// What the plan has.
-    pub features: BTreeSet<Feature>,
-    /// The pattern that makes a tab ready; none if it is so at once.
-    pub ready: Option<String>,
-    /// The generator's lateness (99th percentile) above which the run is invalid.
-    pub lag_limit_ms: f64,
-    /// Names of what may stay unmeasured.
-    pub allow_unmeasured: Vec<String>,
-}
-
-impl Intent {
-    /// Returns `true` if the plan has this part.
-    pub(crate) fn has(&self, feature: Feature) -> bool {
-        self.features.contains(&feature)
-    }
-
-    /// Returns `true` if what is called so may stay unmeasured.
-    pub(crate) fn allows(&self, name: &str) -> bool {
-        self.allow_unmeasured.iter().any(|allowed| allowed == name)
-    }
 }
 
 /// Everything that a verdict is made from.
@@ -155,6 +106,12 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         }
     }
     Conclusion { verdict, invalid }
+}
+
+/// Excerpts for people.
+fn quoted(samples: &Samples) -> String {
+    let samples: Vec<_> = samples.texts().map(|text| format!("`{text}`")).collect();
+    samples.join(", ")
 }
 
 impl Evidence<'_> {
@@ -239,7 +196,7 @@ impl Evidence<'_> {
     fn outcomes_of_opens(&self) -> String {
         let outcomes = [
             (Count::RefusedOpens, "refused"),
-            (Count::FailedOpens, "failed"),
+            (Count::BrokenOpens, "broken"),
             (Count::TimedOutOpens, "timed out"),
             (Count::PendingOpens, "pending at the end"),
             (
@@ -275,18 +232,11 @@ impl Evidence<'_> {
         match self.count(Count::Received) {
             0 => text.push_str("no message arrived"),
             received => {
-                let samples: Vec<_> = self
-                    .tally
-                    .early
-                    .0
-                    .keys()
-                    .map(|excerpt| format!("`{excerpt}`"))
-                    .collect();
-                let samples = samples.join(", ");
+                let samples = quoted(&self.tally.early);
                 write!(text, "these arrived instead ({received} messages): {samples}").ok();
             }
         }
-        text + &self.sight().unreadable()
+        text + &self.sight().unreadable_kinds() + &self.most_frequent_reason()
     }
 
     fn no_change(&self) -> Option<String> {
@@ -304,17 +254,28 @@ impl Evidence<'_> {
         ))
     }
 
-    /// Patterns that were never met, beside messages that none of them can match.
+    /// A pattern that matched nothing, beside messages which show that it is the pattern that is wrong, and not the target:
+    /// they carry the mark of a change, or no JSON pattern can match them.
     fn no_match(&self) -> Option<String> {
-        let pattern = if self.intent.has(Feature::Notifications) && self.count(Count::Notified) == 0 {
+        let unreadable = self.sight().unreadable_kinds();
+        let strays = self.count(Count::StrayMarks);
+        let has_notifications = self.intent.has(Feature::Notifications) && self.count(Count::Notified) == 0;
+        let pattern = if has_notifications && (strays > 0 || !unreadable.is_empty()) {
             "notification"
-        } else if self.count(Count::Requests) > 0 && self.count(Count::Replies) == 0 {
+        } else if self.count(Count::Requests) > 0 && self.count(Count::Replies) == 0 && !unreadable.is_empty()
+        {
             "reply"
         } else {
             return None;
         };
-        let unreadable = self.sight().unreadable();
-        (!unreadable.is_empty()).then(|| format!("no message matched `{pattern}`{unreadable}"))
+        let strays = match strays {
+            0 => String::new(),
+            strays => format!(", although {strays} carried the mark of a change"),
+        };
+        let samples = quoted(&self.tally.unmatched);
+        Some(format!(
+            "no message matched `{pattern}`{strays}; these came: {samples}{unreadable}"
+        ))
     }
 
     fn lack_of_measurements(&self) -> Vec<String> {

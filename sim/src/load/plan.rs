@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use polytab_load::{
     health,
+    intent::{Feature, Intent},
     plan::{
         self, Deed, Happening, InitialState, Limits, Needle, Page, Plan, Process, Script, Site, Template,
     },
     result::Shard,
     threshold::{Threshold, ThresholdError},
-    verdict::Feature,
 };
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -110,7 +110,7 @@ pub(crate) fn plan(
 
 /// Checks that something can make the changes of a plan.
 pub(crate) fn check_change_maker(plan: &Plan) -> Result<(), PlanError> {
-    let features = plan.intent().features;
+    let features = Intent::from(plan).features;
     if features.contains(&Feature::Changes) && !features.contains(&Feature::ChangeMaker) {
         return Err(PlanError::NoChangeMaker);
     }

@@ -241,3 +241,75 @@ fn a_tab_that_is_gone_has_missed_nothing() {
     assert_eq!(two.counts(), [0, 0, 0, 0]);
     assert_eq!(two.1.metric(Metric::FanoutLast).unwrap().count(), 1);
 }
+
+/// Changes that were heard and covered after a tab of this initial state is told these, one a second from second 2 on.
+/// A change was made at second 1.
+fn confirmed(initial: InitialState, told: &[Said]) -> (u64, u64) {
+    let mut two = Two::new();
+    two.0.ready(0, initial, Duration::ZERO);
+    two.0.gone(1, &mut two.1);
+    two.change(1);
+    for (second, said) in (2..).zip(told) {
+        two.hears(0, second, said);
+    }
+    let heard = two
+        .1
+        .metric(Metric::Fanout)
+        .map_or(0, crate::histogram::Histogram::count);
+    (heard, two.1.get(Count::Covered))
+}
+
+#[test]
+fn what_may_be_the_initial_state_confirms_no_change() {
+    for (initial, told, expected) in [
+        (InitialState::Sent, vec![plain()], (0, 1)),
+        (InitialState::Sent, vec![numbered(5)], (0, 1)),
+        (InitialState::Unknown, vec![plain()], (0, 1)),
+        (InitialState::Absent, vec![plain()], (1, 0)),
+        (InitialState::Sent, vec![marked(0)], (1, 0)),
+        (InitialState::Absent, vec![numbered(1)], (1, 0)),
+    ] {
+        assert_eq!(confirmed(initial, &told), expected, "{initial:?} {told:?}");
+    }
+}
+
+#[test]
+fn while_a_tab_settles_only_a_number_tells_a_change_from_the_state() {
+    for (initial, second, expected) in [
+        (InitialState::Sent, plain(), (0, 1)),
+        (InitialState::Sent, numbered(6), (1, 0)),
+        (InitialState::Unknown, plain(), (1, 0)),
+    ] {
+        let mut two = Two::new();
+        two.0.ready(0, initial, Duration::ZERO);
+        two.0.gone(1, &mut two.1);
+        two.hears(0, 1, numbered(5));
+        two.change(2);
+
+        two.hears(0, 3, &second);
+
+        let heard = two
+            .1
+            .metric(Metric::Fanout)
+            .map_or(0, crate::histogram::Histogram::count);
+        assert_eq!(
+            (heard, two.1.get(Count::Covered)),
+            expected,
+            "{initial:?} {second:?}"
+        );
+    }
+}
+
+#[test]
+fn a_number_that_another_tab_had_before_the_change_does_not_confirm_it() {
+    let mut two = Two::new();
+    two.hears(0, 20, numbered(7));
+    two.change(21);
+
+    two.hears(1, 22, numbered(7));
+    two.hears(0, 23, numbered(8));
+    let before = two.1.metric(Metric::Fanout).unwrap().count();
+    two.hears(1, 23, numbered(8));
+
+    assert_eq!((before, two.1.metric(Metric::Fanout).unwrap().count()), (1, 2));
+}

@@ -2,16 +2,14 @@
 
 use std::{cmp::Reverse, rc::Rc, time::Duration};
 
-use serde_json::Value;
-
 use super::{Headers, Item, OURS, Place, Tab, User, Waiting, Worker, flat};
 use crate::{
-    hearing::{Hearing, Moment},
-    ledger::{Action, Begun, Ledger},
-    plan::{InitialState, Pace, Plan},
+    hearing::Hearing,
+    ledger::{Action, Begun},
+    plan::{InitialState, Pace},
     schedule::Repeated,
-    tab::{self, End, Frame, Order, Orders},
-    tally::{Count, Metric, Tally},
+    tab::{self, End, Order, Orders},
+    tally::{Count, Metric},
 };
 
 impl Worker {
@@ -179,8 +177,8 @@ impl Worker {
             None => self.sign_in_again(place.user, due).await,
         };
         let Some(headers) = headers else {
-            self.shared.contact.failed(Count::FailedOpens, self.now());
-            self.fail(begun, Count::FailedOpens, "the user is not signed in");
+            self.shared.contact.failed(Count::BrokenOpens, self.now());
+            self.fail(begun, Count::BrokenOpens, "the user is not signed in");
             return self.come_back(place, tab::BROKEN);
         };
         self.live(place, headers, begun).await;
@@ -275,7 +273,7 @@ impl Worker {
     }
 
     /// The tab does what it does once it is ready.
-    fn ready(&self, place: Place, now: Duration) {
+    pub(super) fn ready(&self, place: Place, now: Duration) {
         let plan = self.plan();
         let state = &mut *self.state.borrow_mut();
         let Some(user) = state.users.get_mut(&place.user) else {
@@ -344,67 +342,6 @@ impl Worker {
         }
         if let Pace::Every(every) = request.pace {
             self.at(due + every, Item::Request(place, index));
-        }
-    }
-
-    /// A message came.
-    fn hear(&self, place: Place, frame: Frame<'_>) {
-        let now = self.now();
-        let plan = self.plan();
-        let page = &plan.page;
-        let becomes_ready = {
-            let state = &mut *self.state.borrow_mut();
-            let tally = &mut state.tally;
-            let Some(user) = state.users.get_mut(&place.user) else {
-                return;
-            };
-            let tab = &mut user.tabs[place.tab];
-            tally.count(Count::Received);
-            if !tab.heard {
-                tab.heard = true;
-                tally.record(Metric::FirstMessage, now.saturating_sub(tab.intended));
-            }
-            let json = page.reads_json().then(|| frame.read());
-            if let Some(Err(unreadable)) = json {
-                tally.count(unreadable);
-                tally.unreadable.add(|| frame.excerpt());
-            }
-            let json = json.and_then(Result::ok);
-            let json = json.as_ref();
-            if page.error.as_ref().is_some_and(|needle| needle.matches(json)) && !tab.excused {
-                let code = json.and_then(|json| json["code"].as_str()).unwrap_or("no code");
-                tally.fail(
-                    Count::ErrorMessages,
-                    &format!("the target says `error`: {}", short(code)),
-                );
-            }
-            let said = json.map(|json| page.said(json, &user.name)).unwrap_or_default();
-            let mut moment = Moment {
-                limits: &plan.limits,
-                now,
-                tally: &mut *tally,
-            };
-            user.hearing.heard((place.user, place.tab), &said, &mut moment);
-            if !said.notifies {
-                let reply = Reply {
-                    plan,
-                    json,
-                    now,
-                    end: self.shared.schedule.end(),
-                    name: &user.name,
-                    number: place.tab,
-                };
-                reply.take(tab, &mut state.ledger, tally);
-            }
-            let awaited = page.ready.as_ref().filter(|_| !tab.ready);
-            let becomes_ready = awaited.is_some_and(|needle| needle.matches(json));
-            if awaited.is_some() && !becomes_ready {
-                tally.early.add(|| frame.excerpt());
-            }
-            becomes_ready
-        };
-        if becomes_ready {
-            self.ready(place, now);
         }
     }
 
@@ -482,52 +419,3 @@ impl Worker {
 
 /// Close codes after which the login session is over (PROTOCOL A6).
 const SIGN_IN_AGAIN: [u16; 2] = [4000, 4001];
-/// Characters of a text of the target that are shown.
-const SHOWN: usize = 40;
-
-fn short(text: &str) -> String {
-    text.chars()
-        .take(SHOWN)
-        .filter(|letter| !letter.is_control())
-        .collect()
-}
-
-/// A message that may be a reply to a request of the tab.
-struct Reply<'a> {
-    plan: &'a Plan,
-    json: Option<&'a Value>,
-    now: Duration,
-    /// The end of the schedule.
-    end: Duration,
-    name: &'a str,
-    number: usize,
-}
-
-impl Reply<'_> {
-    /// Ends the oldest request that it answers; with [`Pace::BackToBack`] the next one follows.
-    fn take(&self, tab: &mut Tab, ledger: &mut Ledger, tally: &mut Tally) {
-        let requests = &self.plan.page.requests;
-        let found = tab
-            .waiting
-            .iter()
-            .position(|(index, ..)| requests[*index].reply.matches(self.json));
-        let Some((index, intended, begun)) = found.and_then(|at| tab.waiting.remove(at)) else {
-            return;
-        };
-        ledger.end(begun, Count::Replies, tally);
-        tally.record(Metric::Reply, self.now.saturating_sub(intended));
-        let request = &requests[index];
-        if request.pace == Pace::BackToBack
-            && self.now < self.end
-            && let Some(orders) = &tab.orders
-        {
-            let begun = ledger.begin(Action::Request, tally);
-            tally.count(Count::Sent);
-            orders.give(
-                Order::Say(request.send.text(self.name, self.number)),
-                self.plan.limits.queue,
-            );
-            tab.waiting.push_back((index, self.now, begun));
-        }
-    }
-}

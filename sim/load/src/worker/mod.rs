@@ -3,6 +3,7 @@
 //! Workers share nothing while they run; each hands over what it counted, stretch by stretch.
 
 mod happen;
+mod hear;
 mod life;
 
 use std::{

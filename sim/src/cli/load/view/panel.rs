@@ -8,11 +8,11 @@ use std::{
 };
 
 use polytab_load::{
+    intent::Intent,
     plan::{Happening, Plan},
     run::Progress,
     tally::{Count, Metric, Tally},
     threshold::{Outcome, Threshold, shown},
-    verdict::Intent,
 };
 use ratatui::{
     Frame, Terminal, TerminalOptions, Viewport,
@@ -202,7 +202,7 @@ impl Seen {
             length: length.as_secs_f64(),
             rows: rows.into_iter().map(Row::new).collect(),
             thresholds: plan.thresholds.clone(),
-            intent: plan.intent(),
+            intent: Intent::from(plan),
             lag: plan.limits.lag,
             at: 0.0,
             phase: 0,
