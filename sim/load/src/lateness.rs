@@ -43,12 +43,12 @@ impl Strain {
         let percent = |part: f64| format!("{:.0} %", part * 100.0);
         if self.throttled > CAUSE {
             format!(
-                "the container's processor limit stopped it for {} of a second; raise the limit",
+                "the container's processor limit stopped it for up to {} of the time; raise the limit",
                 percent(self.throttled)
             )
         } else if self.stolen > CAUSE {
             format!(
-                "the hypervisor took {} of the processor time; use a machine with cores of its own",
+                "the hypervisor took up to {} of the processor time; use a machine with cores of its own",
                 percent(self.stolen)
             )
         } else if self.worker > BUSY && generator.workers < generator.cores {
@@ -65,7 +65,7 @@ impl Strain {
             )
         } else if self.waited > CAUSE {
             format!(
-                "it was ready to run and not scheduled for {} of a second, as other processes had the cores (the machine \
+                "it was ready to run and not scheduled for up to {} of the time, as other processes had the cores (the machine \
                  was {} busy, its busiest worker used {} of a core); move the target or other work to another machine",
                 percent(self.waited),
                 percent(self.host),
@@ -80,8 +80,8 @@ impl Strain {
             )
         } else {
             format!(
-                "no cause is visible (the machine was {} busy, its busiest worker used {} of a core); the machine may \
-                 have been suspended",
+                "no cause is visible (the machine was {} busy, its busiest worker used {} of a core): a virtual machine, power \
+                 saving or a suspended machine may have delayed it",
                 percent(self.host),
                 percent(self.worker)
             )
@@ -130,10 +130,13 @@ mod tests {
             ),
             (
                 strain(|strain| strain.throttled = 0.3),
-                "processor limit stopped it for 30 %",
+                "processor limit stopped it for up to 30 %",
             ),
-            (strain(|strain| strain.stolen = 0.1), "hypervisor took 10 %"),
-            (strain(|strain| strain.waited = 0.4), "not scheduled for 40 %"),
+            (strain(|strain| strain.stolen = 0.1), "hypervisor took up to 10 %"),
+            (
+                strain(|strain| strain.waited = 0.4),
+                "not scheduled for up to 40 %",
+            ),
             (strain(|strain| strain.host = 0.99), "the machine was 99 % busy"),
             (strain(|_| ()), "no cause is visible"),
         ] {

@@ -282,6 +282,49 @@ mod tests {
         );
     }
 
+    /// Judges a shard again after its evidence was changed.
+    fn changed(index: u32, change: impl FnOnce(&mut LoadResult)) -> LoadResult {
+        let mut part = shard(index, 2);
+        change(&mut part);
+        let thresholds: Vec<_> = part
+            .thresholds
+            .iter()
+            .map(|judged| judged.threshold.parse().unwrap())
+            .collect();
+        part.conclude(&thresholds, &[]);
+        part
+    }
+
+    #[test]
+    fn the_verdict_is_made_again_from_the_evidence_of_all_shards() {
+        let without_tabs = |part: &mut LoadResult| {
+            let mut tally = Tally::default();
+            tally.add_count(Count::Users, 5);
+            tally.add_count(Count::Opens, 5);
+            tally.add_count(Count::RefusedOpens, 5);
+            part.intervals
+                .iter_mut()
+                .for_each(|interval| interval.seen = Packed::from(&tally));
+            part.ending = Ending::Unreachable;
+        };
+        let late = |part: &mut LoadResult| part.generators[0].lag_p99_ms = 20.0;
+        let interrupted = |part: &mut LoadResult| part.ending = Ending::Interrupt;
+        let verdict = |one, other| merge(vec![one, other]).unwrap().verdict;
+
+        // A shard without a tab is invalid; together with one that had some the target can be judged.
+        assert_eq!(changed(1, without_tabs).verdict, Verdict::Invalid);
+        assert_eq!(verdict(shard(0, 2), changed(1, without_tabs)), Verdict::Failed);
+        assert_eq!(
+            verdict(changed(0, without_tabs), changed(1, without_tabs)),
+            Verdict::Invalid
+        );
+        assert_eq!(verdict(shard(0, 2), changed(1, late)), Verdict::Invalid);
+        assert_eq!(
+            verdict(changed(0, interrupted), changed(1, late)),
+            Verdict::Interrupted
+        );
+    }
+
     #[test]
     fn what_is_not_of_one_run_is_not_merged() {
         let mut other = shard(1, 2);

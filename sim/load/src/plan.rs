@@ -69,7 +69,7 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Length of the stretches in which counts are told apart.
     pub interval: Duration,
-    /// How long tabs may take to close in the end.
+    /// Time for handshakes, sign-ins and changes that are under way when the schedule ends, and then for tabs to close.
     pub closing: Duration,
     /// Threads that drive tabs.
     pub workers: usize,
@@ -399,8 +399,10 @@ pub struct Site {
     pub sources: Vec<std::net::IpAddr>,
     /// Names of users, by number.
     pub user_name: Arc<dyn Fn(u64) -> String + Send + Sync>,
-    /// Signs a user in: the headers of the handshake.
+    /// Gives the headers of a user's handshake, after a sign-in where there is one.
     pub sign_in: ForUser<HeaderMap>,
+    /// `sign_in` does something at the target that can fail; otherwise it is not counted as an action.
+    pub signs_in: bool,
     /// Signs a user out; none where that cannot be done.
     pub sign_out: Option<ForUser<()>>,
     /// Makes the user's world change, with a mark.
@@ -438,6 +440,7 @@ pub(crate) mod tests_support {
                 sources: Vec::new(),
                 user_name: Arc::new(|user| format!("user-{user}")),
                 sign_in: Arc::new(|_| Box::pin(async { Ok(HeaderMap::new()) })),
+                signs_in: false,
                 sign_out: None,
                 change: None,
                 polls: None,

@@ -167,7 +167,8 @@ impl Evidence<'_> {
             Ending::Unreachable => "the run ended early, as ",
             Ending::Schedule | Ending::Threshold | Ending::Interrupt => "",
         };
-        if self.count(Count::SignedIn) == 0 {
+        if self.count(Count::SignIns) > 0 && self.count(Count::SignedIn) == 0 && self.count(Count::Opens) == 0
+        {
             return Some(format!(
                 "{early}no user could sign in: {}",
                 self.outcomes_of_sign_ins()

@@ -126,6 +126,7 @@ fn plan(address: SocketAddr, users: u64, seconds: u64, page: Page) -> Plan {
                 headers.insert(USER, HeaderValue::from(user));
                 Box::pin(async { Ok(headers) })
             }),
+            signs_in: false,
             sign_out: None,
             change: None,
             polls: None,

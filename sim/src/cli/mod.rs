@@ -79,7 +79,8 @@ impl Exit {
             Self::InvalidFile => "a file is not valid; nothing was run",
             Self::NothingRan => "no scenario was selected, or the target could run none of them",
             Self::Environment => {
-                "the surroundings do not allow it: the target cannot be reached, a port is taken, a file cannot be written"
+                "the surroundings do not allow it: the target cannot be reached, a port is taken, a file cannot be written; or a \
+                 load is invalid, as there is not enough evidence to judge its target"
             }
             Self::Thresholds => "a threshold of a load was missed",
             Self::Bug => "a defect of Polytab itself",

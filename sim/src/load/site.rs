@@ -180,6 +180,7 @@ impl Ground {
                 let signing = Arc::clone(&signing);
                 Box::pin(async move { signing.sign_in(user).await })
             }),
+            signs_in: !matches!(ground.ground.sign_in, SignIn::None),
             sign_out: matches!(ground.ground.sign_in, SignIn::Code { .. }).then(|| -> ForUser<()> {
                 Arc::new(move |user| {
                     let leaving = Arc::clone(&leaving);

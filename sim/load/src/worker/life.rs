@@ -99,6 +99,9 @@ impl Worker {
     }
 
     async fn sign_in(&self, number: u64, due: Duration) -> bool {
+        if !self.plan().site.signs_in {
+            return self.take_headers(number).await;
+        }
         let begun = self.begin(Action::SignIn);
         let signed_in = self
             .unless_over(async {
@@ -117,15 +120,31 @@ impl Worker {
             Some(Ok(headers)) => {
                 self.shared.contact.signed_in();
                 self.end(begun, Count::SignedIn);
-                self.with(|state| {
-                    state.tally.record(Metric::SignIn, now.saturating_sub(due));
-                    let user = state.users.get_mut(&number)?;
-                    user.headers = Some(flat(headers));
-                    Some(())
-                })
-                .is_some()
+                self.with(|state| state.tally.record(Metric::SignIn, now.saturating_sub(due)));
+                self.keep_headers(number, headers)
             }
         }
+    }
+
+    /// Takes the headers of a user who does not sign in. Only a failure is an action.
+    async fn take_headers(&self, number: u64) -> bool {
+        match (self.plan().site.sign_in)(number).await {
+            Ok(headers) => self.keep_headers(number, headers),
+            Err(reason) => {
+                let begun = self.begin(Action::SignIn);
+                self.shared.contact.failed(Count::FailedSignIns, self.now());
+                self.fail(begun, Count::FailedSignIns, &reason);
+                false
+            }
+        }
+    }
+
+    /// Returns `false` if the user is gone.
+    fn keep_headers(&self, number: u64, headers: http::HeaderMap) -> bool {
+        self.with(|state| {
+            let user = state.users.get_mut(&number);
+            user.map(|user| user.headers = Some(flat(headers))).is_some()
+        })
     }
 
     /// Has a tab open at this time, in a new life.

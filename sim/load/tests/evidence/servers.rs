@@ -43,6 +43,7 @@ fn site(address: SocketAddr) -> Site {
         sources: Vec::new(),
         user_name: Arc::new(|user| format!("user-{user}")),
         sign_in: Arc::new(|_| Box::pin(async { Ok(HeaderMap::new()) })),
+        signs_in: true,
         sign_out: None,
         change: None,
         polls: None,

@@ -3,6 +3,7 @@
 pub(super) mod arguments;
 mod compare;
 mod job;
+mod job_summary;
 mod metrics;
 mod place;
 pub(super) mod view;
@@ -374,6 +375,9 @@ fn tell_result(
     if let Some(path) = &arguments.out {
         write_whole(path, &format!("{}\n", lines.join("\n")))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if let Some(path) = job_summary::file() {
+        job_summary::append(&path, result).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     match arguments.message_format {
         MessageFormat::Json => say(&line)?,

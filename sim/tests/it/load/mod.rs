@@ -209,17 +209,18 @@ fn every_wrong_command_says_what_to_do() {
 fn a_target_that_is_not_there_is_the_surroundings_fault() {
     let folder = profile("users: 2\nphases: [{name: one, for: 1s}]\nclient: bare\n");
 
-    let output = run(
-        folder.path(),
-        &[
-            "load",
-            "my.load.yaml",
-            "--url",
-            "ws://127.0.0.1:1/",
-            "--out",
-            "result.json",
-        ],
-    );
+    let arguments = [
+        "load",
+        "my.load.yaml",
+        "--url",
+        "ws://127.0.0.1:1/",
+        "--out",
+        "result.json",
+    ];
+    let output = polytab(folder.path(), &arguments)
+        .env("GITHUB_STEP_SUMMARY", folder.path().join("summary.md"))
+        .output()
+        .unwrap();
 
     let reports = ["show", "junit", "html", "merge", "prometheus"]
         .map(|kind| run(folder.path(), &["report", kind, "result.json"]));
@@ -228,6 +229,12 @@ fn a_target_that_is_not_there_is_the_surroundings_fault() {
     let [shown, junit, page, merged, metrics] = reports.map(|report| text(&report.stdout));
     let reason = "no tab opened: 2 attempts, 2 refused; most often: connection failed: connection refused";
     assert_eq!(shown, text(&output.stdout));
+    let summary = fs::read_to_string(folder.path().join("summary.md")).unwrap();
+    assert!(summary.starts_with("### load my: invalid\n"), "{summary}");
+    assert!(
+        summary.contains("- no tab opened&#58; 2 attempts, 2 refused;"),
+        "{summary}"
+    );
     for (said, verdict) in [
         (&shown, "invalid: my, ".to_owned()),
         (&junit, format!("<error message=\"invalid: {reason}\"/>")),
