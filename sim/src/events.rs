@@ -87,6 +87,8 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         secrets: Vec<String>,
     },
+    /// The server sent more than a tab takes; the tab closed the connection. `intake` counts everything that came.
+    TabFlooded { tab: String, life: u32, intake: String },
     /// The tab began to leave.
     TabLeaving { tab: String, life: u32 },
     /// Its WebSocket is closed, and by whom. The page connects again after `back_ms` of scenario time, if it does at all.
@@ -289,6 +291,8 @@ pub enum Verdict {
     Skipped,
     /// An expectation, rule or snapshot did not hold.
     Failed,
+    /// The server sent more than tabs take.
+    Flooded,
     /// The run could not go on, for reasons that are not the target's.
     Broken,
     /// A person stopped it.
@@ -303,6 +307,7 @@ impl Verdict {
             Self::Flaky => "flaky",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Flooded => "flooded",
             Self::Broken => "broken",
             Self::Interrupted => "interrupted",
         }

@@ -161,7 +161,7 @@ fn exit(summary: &Summary, worst: Option<Trouble>, is_stopped: bool) -> Exit {
         _ if is_stopped && summary.interrupted + summary.left_out > 0 => Exit::Interrupted,
         Some(Trouble::Tool) => Exit::Bug,
         Some(Trouble::Surroundings) => Exit::Environment,
-        _ if summary.failed > 0 => Exit::Failed,
+        _ if summary.failed + summary.flooded > 0 => Exit::Failed,
         Some(Trouble::File) => Exit::InvalidFile,
         None if summary.passed + summary.flaky == 0 => Exit::NothingRan,
         None => Exit::Passed,

@@ -58,7 +58,7 @@ impl<W: Write> Reporter for Github<W> {
         let level = match report.verdict {
             Verdict::Passed | Verdict::Skipped => return Ok(()),
             Verdict::Flaky => "warning",
-            Verdict::Failed | Verdict::Broken | Verdict::Interrupted => "error",
+            Verdict::Failed | Verdict::Flooded | Verdict::Broken | Verdict::Interrupted => "error",
         };
         for (what, failure) in &report.failures {
             let line = failure.file.is_none().then_some(failure.line).flatten();

@@ -71,7 +71,7 @@ fn style(verdict: Verdict) -> Style {
     let colour = match verdict {
         Verdict::Passed => AnsiColor::Green,
         Verdict::Flaky | Verdict::Skipped | Verdict::Interrupted => AnsiColor::Yellow,
-        Verdict::Failed | Verdict::Broken => AnsiColor::Red,
+        Verdict::Failed | Verdict::Flooded | Verdict::Broken => AnsiColor::Red,
     };
     colour.on_default().bold()
 }
@@ -134,7 +134,10 @@ impl<W: Write> Reporter for Human<W> {
             let more = report.failures.len() - SHOWN;
             self.out.line(format_args!("    and {more} more failures"))?;
         }
-        if matches!(report.verdict, Verdict::Failed | Verdict::Flaky) {
+        if matches!(
+            report.verdict,
+            Verdict::Failed | Verdict::Flooded | Verdict::Flaky
+        ) {
             self.out.line("")?;
             self.out.line(format_args!(
                 "    again: polytab run {}{}{} --seed {}",
@@ -157,7 +160,7 @@ impl<W: Write> Reporter for Human<W> {
             .into_iter()
             .map(|(word, count)| format!("{count} {word}"))
             .collect();
-        let verdict = if summary.failed + summary.broken > 0 {
+        let verdict = if summary.failed + summary.flooded + summary.broken > 0 {
             Verdict::Failed
         } else if summary.interrupted + summary.left_out > 0 {
             Verdict::Interrupted
@@ -188,7 +191,7 @@ impl<W: Write> Human<W> {
         };
         self.out
             .styled(style, format_args!("{word:>11}"), format_args!(" {id}{more}"))?;
-        if report.verdict == Verdict::Failed {
+        if matches!(report.verdict, Verdict::Failed | Verdict::Flooded) {
             self.out.line(format_args!("            {}", report.name))?;
         }
         Ok(())

@@ -84,7 +84,7 @@ fn case(report: &Report) -> TestCase {
             status.set_message(report.reason.clone().unwrap_or_default());
             status
         }
-        Verdict::Failed => failed(NonSuccessKind::Failure),
+        Verdict::Failed | Verdict::Flooded => failed(NonSuccessKind::Failure),
         Verdict::Broken | Verdict::Interrupted => failed(NonSuccessKind::Error),
     };
     let mut case = TestCase::new(report.id.clone(), status);

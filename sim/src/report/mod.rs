@@ -39,6 +39,7 @@ pub(crate) struct Summary {
     pub(crate) flaky: usize,
     pub(crate) skipped: usize,
     pub(crate) failed: usize,
+    pub(crate) flooded: usize,
     pub(crate) broken: usize,
     pub(crate) interrupted: usize,
     /// Runs that were not begun.
@@ -59,6 +60,7 @@ impl Summary {
             Verdict::Flaky => &mut self.flaky,
             Verdict::Skipped => &mut self.skipped,
             Verdict::Failed => &mut self.failed,
+            Verdict::Flooded => &mut self.flooded,
             Verdict::Broken => &mut self.broken,
             Verdict::Interrupted => &mut self.interrupted,
         } += 1;
@@ -66,7 +68,7 @@ impl Summary {
 
     /// Runs that were begun.
     pub(crate) const fn begun(&self) -> usize {
-        self.passed + self.flaky + self.skipped + self.failed + self.broken + self.interrupted
+        self.passed + self.flaky + self.skipped + self.failed + self.flooded + self.broken + self.interrupted
     }
 
     /// Each verdict with its count, without those that are zero.
@@ -75,6 +77,7 @@ impl Summary {
             ("passed", self.passed),
             ("flaky", self.flaky),
             ("failed", self.failed),
+            ("flooded", self.flooded),
             ("broken", self.broken),
             ("interrupted", self.interrupted),
             ("skipped", self.skipped),

@@ -170,6 +170,7 @@ fn cell(kind: &Kind, tabs: &[&str], services: usize) -> Option<(usize, String)> 
             format!("× {code} {by}")
         }
         Kind::TabChanged { state, .. } => state.clone(),
+        Kind::TabFlooded { .. } => "flooded".to_owned(),
         _ => return None,
     };
     Some((lane, text))
@@ -182,6 +183,7 @@ fn tab_of(kind: &Kind) -> Option<&str> {
         | Kind::TabSent { tab, .. }
         | Kind::TabReceived { tab, .. }
         | Kind::TabClosed { tab, .. }
+        | Kind::TabFlooded { tab, .. }
         | Kind::TabChanged { tab, .. } => Some(tab),
         _ => None,
     }

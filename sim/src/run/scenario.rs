@@ -201,8 +201,25 @@ async fn play(
     };
     outcome.failures = failures;
     outcome.events = stage.site().recorder.events(<[Event]>::to_vec);
+    judge_floods(&mut outcome);
     judge_panics(panics, &mut outcome, |message| stage.site().redact(message).0);
     outcome
+}
+
+/// Puts floods before all that followed from them.
+fn judge_floods(outcome: &mut Played) {
+    let flood = |event: &Event| match &event.kind {
+        Kind::TabFlooded { tab, intake, .. } => {
+            let message = format!("tab {tab} received more than a tab takes, and closed: {intake}");
+            Some(("flood".to_owned(), Failure::of_run(message, event.at_ms)))
+        }
+        _ => None,
+    };
+    let floods: Vec<_> = outcome.events.iter().filter_map(flood).collect();
+    if !floods.is_empty() {
+        (outcome.verdict, outcome.reason, outcome.trouble) = (Verdict::Flooded, None, None);
+        outcome.failures.splice(0..0, floods);
+    }
 }
 
 /// Judges the panics of the run: those of the server fail the scenario, before all that followed from them; one of

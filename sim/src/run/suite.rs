@@ -167,7 +167,12 @@ impl Suite {
             self.running().insert(number, running);
             let report = tried(scenario, &plan, &self.options, &self.stop);
             self.running().remove(&number);
-            if self.options.fail_fast && matches!(report.verdict, Verdict::Failed | Verdict::Broken) {
+            if self.options.fail_fast
+                && matches!(
+                    report.verdict,
+                    Verdict::Failed | Verdict::Flooded | Verdict::Broken
+                )
+            {
                 self.over.cancel();
             }
             // After a stop nobody may listen any more.
@@ -277,7 +282,9 @@ fn may_pass_yet(report: &Report) -> bool {
     match report.verdict {
         Verdict::Failed => true,
         Verdict::Broken => report.trouble == Some(Trouble::Surroundings),
-        Verdict::Passed | Verdict::Flaky | Verdict::Skipped | Verdict::Interrupted => false,
+        Verdict::Passed | Verdict::Flaky | Verdict::Skipped | Verdict::Flooded | Verdict::Interrupted => {
+            false
+        }
     }
 }
 

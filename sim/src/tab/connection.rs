@@ -23,6 +23,9 @@ use crate::{events::Closer, scenario::people::Cookie};
 /// The largest message a tab takes; a browser has no such limit, a test must.
 const MESSAGE_BYTES: usize = 4 << 20;
 
+/// The most that waits to be written, in bytes; more than the largest message that a scenario sends at once.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+
 pub(crate) type Socket = WebSocketStream<Gated>;
 
 /// What a tab shows when it connects.
@@ -139,6 +142,8 @@ pub(crate) async fn connect(
         let request = request(credentials)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(4096)
+            // A server that pings and does not read the answers fills this, and no more.
+            .max_write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
         match client_async_with_config(request, Gated::new(stream, gate), Some(config)).await {

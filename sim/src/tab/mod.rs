@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod connection;
+pub(crate) mod flood;
 pub(crate) mod gate;
 pub(crate) mod habits;
 pub(crate) mod page;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{
 
 use super::{
     connection::{Credentials, Ended, Socket, connect},
+    flood::{self, TabIntake},
     gate::Gate,
     habits::Habits,
     payload::Payload,
@@ -99,6 +100,7 @@ pub(crate) async fn run(site: Arc<Site>, spec: PageSpec, orders: mpsc::Receiver<
         last_seen: None,
         pongs: BTreeMap::new(),
         next_ping: 0,
+        intake: TabIntake::default(),
     };
     page.run().await;
 }
@@ -117,7 +119,11 @@ struct Page {
     /// Who waits for the answer to which ping.
     pongs: BTreeMap<u64, oneshot::Sender<()>>,
     next_ping: u64,
+    intake: TabIntake,
 }
+
+/// The server sent more than a tab takes.
+struct Flooded;
 
 impl Page {
     async fn run(mut self) {
@@ -234,8 +240,11 @@ impl Page {
                         self.end(socket, (&ended, back)).await;
                         return Next::Away(back);
                     }
-                    if let Some(Ok(message)) = read {
-                        self.receive(&mut socket, message).await;
+                    if let Some(Ok(message)) = read
+                        && let Err(Flooded) = self.receive(&mut socket, message).await
+                    {
+                        self.give_up(&socket);
+                        return Next::Away(None);
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if !frozen && due.is_some() => {
@@ -299,8 +308,9 @@ impl Page {
         timeout_at(deadline, socket.close(Some(frame))).await.ok();
         let rest = async {
             while let Some(Ok(message)) = socket.next().await {
-                if let Message::Text(text) = message {
-                    self.record_text(&text);
+                if self.record_message(&message).is_err() {
+                    self.record_flood();
+                    return;
                 }
             }
         };
@@ -346,40 +356,73 @@ impl Page {
         });
     }
 
-    async fn receive(&mut self, socket: &mut Socket, message: Message) {
-        match message {
-            Message::Text(text) => {
-                let frame = self.record_text(&text);
-                self.notice(socket, frame.json()).await;
-            }
-            Message::Binary(bytes) => self.site.record(Kind::TabReceived {
-                tab: self.spec.tab.clone(),
-                life: self.life,
-                message: Frame::Other(format!("binary, {} bytes", bytes.len())),
-                secrets: Vec::new(),
-            }),
-            Message::Pong(number) => {
-                let number = <[u8; 8]>::try_from(&number[..]).map(u64::from_be_bytes);
-                if let Some(waiting) = number.ok().and_then(|number| self.pongs.remove(&number)) {
-                    // Whoever waited may have given up.
-                    waiting.send(()).ok();
-                }
-            }
-            Message::Ping(_) | Message::Close(_) | Message::Frame(_) => {}
+    async fn receive(&mut self, socket: &mut Socket, message: Message) -> Result<(), Flooded> {
+        if let Some(frame) = self.record_message(&message)? {
+            self.notice(socket, frame.json()).await;
         }
+        if let Message::Pong(number) = message {
+            let number = <[u8; 8]>::try_from(&number[..]).map(u64::from_be_bytes);
+            if let Some(waiting) = number.ok().and_then(|number| self.pongs.remove(&number)) {
+                // Whoever waited may have given up.
+                waiting.send(()).ok();
+            }
+        }
+        Ok(())
     }
 
-    fn record_text(&self, text: &str) -> Frame {
-        let (text, secrets) = self.site.redact(text);
-        let frame = Frame::text(&text);
-        let (tab, life) = (self.spec.tab.clone(), self.life);
+    /// Records what a script of the page would see, if the tab may take it.
+    fn record_message(&mut self, message: &Message) -> Result<Option<Frame>, Flooded> {
+        let now_ms = self.site.recorder.now_ms();
+        let (bytes, weight) = match message {
+            Message::Text(text) => (text.len(), flood::weight(text.as_bytes())),
+            Message::Binary(bytes) => (bytes.len(), flood::weight(&[])),
+            Message::Ping(_) | Message::Pong(_) => {
+                return self.intake.ping(now_ms).then_some(None).ok_or(Flooded);
+            }
+            Message::Close(_) | Message::Frame(_) => return Ok(None),
+        };
+        let run = &self.site.intake;
+        let fits = self.intake.message(bytes, weight, now_ms)
+            && run
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(weight, now_ms);
+        if !fits {
+            return Err(Flooded);
+        }
+        let (frame, secrets) = match message {
+            Message::Text(text) => {
+                let (text, secrets) = self.site.redact(text);
+                (Frame::text(&text), secrets)
+            }
+            _ => (Frame::Other(format!("binary, {bytes} bytes")), Vec::new()),
+        };
         self.site.record(Kind::TabReceived {
-            tab,
-            life,
+            tab: self.spec.tab.clone(),
+            life: self.life,
             message: frame.clone(),
             secrets,
         });
-        frame
+        Ok(Some(frame))
+    }
+
+    /// Ends a connection on which too much came.
+    fn give_up(&self, socket: &Socket) {
+        socket.get_ref().reset_on_drop();
+        self.record_flood();
+        let ended = Ended {
+            by: Closer::Tab,
+            ..Ended::broken()
+        };
+        self.record_end(&ended, None);
+    }
+
+    fn record_flood(&self) {
+        self.site.record(Kind::TabFlooded {
+            tab: self.spec.tab.clone(),
+            life: self.life,
+            intake: self.intake.total().to_string(),
+        });
     }
 
     /// What the page itself does about a message.

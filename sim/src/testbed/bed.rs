@@ -103,6 +103,7 @@ impl Bed {
             mocks: ground.mocks,
             clock: ground.clock,
             cookies: Mutex::default(),
+            intake: Mutex::default(),
         };
         let bed = Self {
             site: Arc::new(site),

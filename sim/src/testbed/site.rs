@@ -11,7 +11,7 @@ use polytab_mocks::Mocks;
 use polytab_seams::{clock::Clock, net::Dial};
 
 use super::recorder::Recorder;
-use crate::{events::Kind, target::Target};
+use crate::{events::Kind, tab::flood::RunAllowance, target::Target};
 
 /// Shorter values are no secrets: a number or a name may be in a message by chance.
 const SECRET_CHARS: usize = 8;
@@ -26,6 +26,8 @@ pub(crate) struct Site {
     pub(crate) clock: Clock,
     /// Values of cookies that the target gave.
     pub(crate) cookies: Mutex<BTreeSet<String>>,
+    /// Left of what all tabs together may receive.
+    pub(crate) intake: Mutex<RunAllowance>,
 }
 
 impl Site {

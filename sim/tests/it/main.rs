@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be in a test may panic")]
 
 mod command_line;
+mod floods;
 mod foreign;
 mod instances;
 mod load;

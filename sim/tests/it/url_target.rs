@@ -136,7 +136,15 @@ fn a_refused_handshake_is_told_with_its_answer() {
         std::fs::write(&path, REFUSED).unwrap();
 
         let output = Command::new(env!("CARGO_BIN_EXE_polytab"))
-            .args(["run", path.to_str().unwrap(), "--target", &target, "--mock-ports"])
+            .args([
+                "run",
+                path.to_str().unwrap(),
+                "--speed",
+                "10",
+                "--target",
+                &target,
+                "--mock-ports",
+            ])
             .arg(free::<4>().map(|port| port.to_string()).join(","))
             .output()
             .unwrap();
@@ -155,5 +163,5 @@ tabs: { A: { user: ada, cookie: none } }
 client: bare
 steps:
   - open: A
-  - expect: { within: 1s, tabs: A, contains: [{ type: hello }] }
+  - expect: { within: 5s, tabs: A, contains: [{ type: hello }] }
 ";
