@@ -114,7 +114,7 @@ counts! {
     Received "received" "Messages that arrived.",
     Sent "sent" "Messages that were sent.",
     Unmatched "unmatched" "Messages that matched no pattern of the profile.",
-    StrayMarks "stray_marks" "Messages with the mark of a change that are no notifications by the profile's pattern.",
+    StrayMarks "stray_marks" "Messages that matched no pattern, with the mark of a change.",
     TextFrames "text_frames" "Text messages that are not JSON, where the profile's patterns are.",
     BinaryFrames "binary_frames" "Binary messages that are not JSON, where the profile's patterns are.",
     JoinedFrames "joined_frames" "Messages in which a JSON value is followed by something else, as by a second one.",

@@ -73,9 +73,9 @@ impl Worker {
             if !(is_error || said.notifies || is_reply || becomes_ready) {
                 tally.count(Count::Unmatched);
                 tally.unmatched.add(|| frame.excerpt());
-            }
-            if !said.notifies && frame.has_mark() {
-                tally.count(Count::StrayMarks);
+                if page.notification.is_some() && frame.has_mark() {
+                    tally.count(Count::StrayMarks);
+                }
             }
             becomes_ready
         };

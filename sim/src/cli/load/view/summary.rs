@@ -117,10 +117,46 @@ fn metrics(text: &mut String, total: &Tally) {
     text.push('\n');
 }
 
+/// Counts of each line.
+const TABS: [Count; 5] = [
+    Count::Users,
+    Count::Opens,
+    Count::Opened,
+    Count::Abandoned,
+    Count::Closed,
+];
+const MESSAGES: [Count; 5] = [
+    Count::Sent,
+    Count::Received,
+    Count::Requests,
+    Count::Replies,
+    Count::AbandonedRequests,
+];
+const NOTIFICATIONS: [Count; 10] = [
+    Count::Changes,
+    Count::Due,
+    Count::Notified,
+    Count::Unheard,
+    Count::Covered,
+    Count::Withdrawn,
+    Count::Missed,
+    Count::Doubled,
+    Count::OutOfOrder,
+    Count::CrossUser,
+];
+/// Counts that are shown only if they are not zero.
+const RARE: [Count; 4] = [
+    Count::Abandoned,
+    Count::AbandonedRequests,
+    Count::Covered,
+    Count::Withdrawn,
+];
+
 fn counts(text: &mut String, result: &LoadResult, total: &Tally) {
     let told = |counts: &[Count]| {
         let told: Vec<_> = counts
             .iter()
+            .filter(|count| total.get(**count) > 0 || !RARE.contains(count))
             .map(|count| format!("{} {}", total.get(*count), count.word().replace('_', " ")))
             .collect();
         told.join(", ")
@@ -129,31 +165,12 @@ fn counts(text: &mut String, result: &LoadResult, total: &Tally) {
         text,
         "tabs:          {} at most at once, {}",
         result.most_tabs(),
-        told(&[Count::Users, Count::Opens, Count::Opened, Count::Closed])
+        told(&TABS)
     )
     .ok();
-    writeln!(
-        text,
-        "messages:      {}",
-        told(&[Count::Sent, Count::Received, Count::Requests, Count::Replies])
-    )
-    .ok();
+    writeln!(text, "messages:      {}", told(&MESSAGES)).ok();
     if total.get(Count::Due) + total.get(Count::Notified) > 0 {
-        writeln!(
-            text,
-            "notifications: {}",
-            told(&[
-                Count::Changes,
-                Count::Due,
-                Count::Notified,
-                Count::Unheard,
-                Count::Missed,
-                Count::Doubled,
-                Count::OutOfOrder,
-                Count::CrossUser
-            ])
-        )
-        .ok();
+        writeln!(text, "notifications: {}", told(&NOTIFICATIONS)).ok();
     }
     if let Some(polls) = polls_per_turn(total).filter(|_| total.get(Count::Polls) > 0) {
         writeln!(
