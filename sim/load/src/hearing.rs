@@ -24,11 +24,41 @@ pub(crate) struct Hearing {
 struct Change {
     id: u32,
     made: Duration,
-    /// The highest number that a tab of the user had heard when it was made.
-    number: Option<u64>,
+    /// The numbers that had been heard when it was made.
+    then: Numbers,
     due: u32,
     heard: u32,
     first: Option<Duration>,
+}
+
+/// The highest numbers that the tabs of a user have heard. Those of different streams cannot be compared, nor those of
+/// different tabs where no stream is known.
+#[derive(Debug)]
+struct Numbers {
+    by_tab: Vec<Option<u64>>,
+    by_stream: Vec<(String, u64)>,
+}
+
+impl Numbers {
+    fn of(tabs: &[Ear]) -> Self {
+        let named = |ear: &Ear| Some((ear.stream.clone()?, ear.seq?));
+        Self {
+            by_tab: tabs.iter().map(|ear| ear.seq).collect(),
+            by_stream: tabs.iter().filter_map(named).collect(),
+        }
+    }
+
+    /// Returns `true` if a number that this tab hears is above all that it can be compared with.
+    fn are_below(&self, number: u64, tab: usize, stream: Option<&str>) -> bool {
+        let own = self.by_tab.get(tab).copied().flatten();
+        let others = self
+            .by_stream
+            .iter()
+            .filter(|(name, _)| Some(name.as_str()) == stream);
+        own.into_iter()
+            .chain(others.map(|(_, number)| *number))
+            .all(|then| number > then)
+    }
 }
 
 /// One tab.
@@ -150,7 +180,7 @@ impl Hearing {
         self.changes.push_back(Change {
             id,
             made: now,
-            number: self.tabs.iter().filter_map(|ear| ear.seq).max(),
+            then: Numbers::of(&self.tabs),
             due: u32::try_from(due).unwrap_or(u32::MAX),
             heard: 0,
             first: None,
@@ -256,7 +286,7 @@ impl Hearing {
         for id in told {
             if may_be_state {
                 self.cover(id, moment.tally);
-            } else if self.is_before(id, number) {
+            } else if self.is_before(id, tab, number) {
                 self.note(id, moment);
             } else {
                 self.tabs[tab].pending.push_back(id);
@@ -264,13 +294,12 @@ impl Hearing {
         }
     }
 
-    /// Returns `true` if a notification with this number can only be of a time after the change.
-    fn is_before(&self, id: u32, number: Option<u64>) -> bool {
+    /// Returns `true` if a notification with this number, in this tab, can only be of a time after the change.
+    fn is_before(&self, id: u32, tab: usize, number: Option<u64>) -> bool {
         let Some(number) = number else { return true };
+        let stream = self.tabs[tab].stream.as_deref();
         let change = self.changes.iter().find(|change| change.id == id);
-        change
-            .and_then(|change| change.number)
-            .is_none_or(|then| number > then)
+        change.is_none_or(|change| change.then.are_below(number, tab, stream))
     }
 
     /// The initial state of a tab may contain the change.
