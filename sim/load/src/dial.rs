@@ -27,6 +27,7 @@ use tokio_tungstenite::{
 
 use crate::{
     plan::{Limits, Site},
+    tab::shown,
     tally::Count,
 };
 
@@ -104,8 +105,18 @@ pub(crate) enum DialError {
 
 /// What kind of failure it is; addresses and numbers in it would make each one a kind of its own.
 fn kind(error: &io::Error) -> String {
-    error.kind().to_string()
+    match error.get_ref() {
+        // TLS says what is wrong, as with a certificate or a server that does not speak it.
+        Some(inner) if error.kind() == io::ErrorKind::InvalidData => {
+            let text = inner.to_string();
+            format!("TLS: {}", shown(text.chars().take(SHOWN)))
+        }
+        Some(_) | None => error.kind().to_string(),
+    }
 }
+
+/// Characters of an error text that are shown.
+const SHOWN: usize = 120;
 
 impl DialError {
     /// The outcome of an open that ended with this error.
