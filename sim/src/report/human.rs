@@ -268,12 +268,12 @@ fn row(id: &str) -> String {
 }
 
 /// The events without messages that the scenario does not look at: they would drown the others.
-fn visible(
-    report: &Report,
+fn visible<'a>(
+    report: &'a Report,
     scenario: Option<&std::sync::Arc<crate::scenario::model::Scenario>>,
-) -> Vec<Event> {
+) -> Vec<&'a Event> {
     let Some(scenario) = scenario else {
-        return report.events.clone();
+        return report.events.iter().collect();
     };
     let ignore = scenario
         .file
@@ -287,5 +287,5 @@ fn visible(
         Kind::TabSent { message, by_page, .. } => !(*by_page && message.kind() == Some("ping")),
         _ => true,
     };
-    report.events.iter().filter(is_visible).cloned().collect()
+    report.events.iter().filter(is_visible).collect()
 }

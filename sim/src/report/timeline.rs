@@ -40,12 +40,13 @@ enum Line {
 }
 
 /// The lines of the timeline; none for a window that is no time at all, or in which nothing happened.
-pub(crate) fn timeline(events: &[Event], window: Window<'_>) -> Vec<String> {
+pub(crate) fn timeline(events: &[&Event], window: Window<'_>) -> Vec<String> {
     if window.ms == (0, 0) {
         return Vec::new();
     }
     let inside: Vec<&Event> = events
         .iter()
+        .copied()
         .filter(|event| (window.ms.0..=window.ms.1).contains(&event.at_ms))
         .collect();
     let mut tabs: Vec<&str> = window.tab.into_iter().collect();
@@ -271,7 +272,7 @@ mod tests {
             tab: Some("B"),
             width,
         };
-        timeline(events, window).join("\n")
+        timeline(&events.iter().collect::<Vec<_>>(), window).join("\n")
     }
 
     #[test]

@@ -200,7 +200,7 @@ async fn play(
         }
     };
     outcome.failures = failures;
-    outcome.events = stage.site().recorder.events(<[Event]>::to_vec);
+    outcome.events = stage.site().recorder.take_events();
     judge_floods(&mut outcome);
     judge_panics(panics, &mut outcome, |message| stage.site().redact(message).0);
     outcome
@@ -288,8 +288,10 @@ fn loose_ends(stage: &Stage) {
 }
 
 fn standing_rules(stage: &Stage, plan: &BedPlan) -> Vec<(String, Failure)> {
-    let events = stage.site().recorder.events(<[Event]>::to_vec);
-    let broken = Run::new(&events, &stage.scenario, &plan.target).judge(&stage.scenario.file.waive);
+    let broken = stage
+        .site()
+        .recorder
+        .events(|events| Run::new(events, &stage.scenario, &plan.target).judge(&stage.scenario.file.waive));
     for (rule, failure) in &broken {
         stage.record(Kind::RuleBroken {
             rule: rule.name().to_owned(),

@@ -96,6 +96,11 @@ impl Recorder {
         look(&self.state().events)
     }
 
+    /// Takes the events out, at the end of a run: they are the largest part of its memory.
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.state().events)
+    }
+
     /// How many events did not fit.
     pub(crate) fn lost(&self) -> u64 {
         self.state().lost
