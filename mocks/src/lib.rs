@@ -153,9 +153,14 @@ impl Mocks {
         self.0.service(Service::Gateway, gateway::router(self))
     }
 
-    /// The control API, for a listener of its own.
+    /// The control API, for callers in this process.
     pub fn control(&self) -> Router {
         control::router(self)
+    }
+
+    /// The control API, for a listener that serves these callers.
+    pub fn control_for(&self, access: control::ControlAccess) -> Router {
+        control::guarded_router(self, access)
     }
 
     /// From now on `observer` is told what happens, instead of any before it. It stays over a reset.

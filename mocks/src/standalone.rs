@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Mocks,
+    control::ControlAccess,
     settings::Settings,
     start::{Origin, Place, Plan, Service, StartError, Tls, bind},
     state::UserState,
@@ -41,6 +42,7 @@ pub struct Standalone {
     ca_file: Option<PathBuf>,
     dial: Arc<dyn Dial>,
     origin: Origin,
+    access: ControlAccess,
     notes: Vec<&'static str>,
 }
 
@@ -100,6 +102,7 @@ impl Standalone {
             ca_file,
             dial,
             notes: plan.notes(),
+            access: plan.control_access(),
             origin: plan.origin,
         })
     }
@@ -117,6 +120,12 @@ impl Standalone {
             .collect();
         let ca_file = self.ca_file.as_deref();
         parts.extend(ca_file.map(|path| format!("CA certificate {}", path.display())));
+        parts.extend(
+            self.access
+                .token
+                .iter()
+                .map(|token| format!("control token {token}")),
+        );
         format!("ready: {}", parts.join(", "))
     }
 
@@ -132,6 +141,9 @@ impl Standalone {
             line["client_id"] = config.client.client_id.clone().into();
             // A secret that everybody knows, and so none.
             line["client_secret"] = config.client.secret.clone().into();
+        }
+        if let Some(token) = &self.access.token {
+            line["control_token"] = token.clone().into();
         }
         if let Some(path) = &self.ca_file {
             line["ca_file"] = path.display().to_string().into();
@@ -180,7 +192,7 @@ impl Standalone {
                 Service::Keycloak => self.mocks.keycloak(),
                 Service::Backend => self.mocks.backend(),
                 Service::Gitlab => self.mocks.gitlab(),
-                Service::Control => self.mocks.control(),
+                Service::Control => self.mocks.control_for(self.access.clone()),
                 Service::Gateway => self.mocks.gateway(),
             };
             let ends = (stop.clone(), GRACE);

@@ -9,9 +9,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use polytab_seams::tls::{
-    TlsError,
-    certificate::{Identity, Made},
+use polytab_seams::{
+    Seams,
+    tls::{
+        TlsError,
+        certificate::{Identity, Made},
+    },
 };
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -19,6 +22,7 @@ use url::{Host, Url};
 
 use crate::{
     config::{GatewayConfig, MocksConfig, StubServer},
+    control::ControlAccess,
     error::ControlError,
     settings::{Name, Settings},
 };
@@ -315,10 +319,26 @@ impl Plan {
         Ok(config)
     }
 
+    /// The callers of the control API. Where other machines reach it, they need a token, which nobody can guess even
+    /// when everything else follows from a seed.
+    pub(crate) fn control_access(&self) -> ControlAccess {
+        let hosts = self.names.iter().map(|name| name.to_ascii_lowercase());
+        ControlAccess {
+            hosts: hosts.collect(),
+            token: (!self.listen.is_loopback()).then(|| Seams::system().random.token("mocks/control")),
+        }
+    }
+
     /// What somebody who starts the mocks so may not expect.
     pub(crate) fn notes(&self) -> Vec<&'static str> {
         let has = |wanted| self.places.iter().any(|place| place.service == wanted);
         let mut notes = Vec::new();
+        if !self.listen.is_loopback() {
+            notes.push(
+                "other machines reach the mocks, whose secrets and passwords everybody knows; the control API takes \
+                 orders only with the token of the ready line",
+            );
+        }
         if has(Service::Gateway) && !has(Service::Keycloak) {
             notes.push(
                 "the gateway leads browsers to Keycloak's login page, and that mock does not listen; add \

@@ -5,6 +5,7 @@ mod backend;
 pub mod fault;
 pub mod gateway;
 pub mod gitlab;
+mod guard;
 mod journal;
 pub mod keycloak;
 mod openapi;
@@ -16,9 +17,12 @@ pub mod user;
 mod wire;
 pub mod world;
 
-use axum::{Json, Router, extract::Request};
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::Request, middleware::from_fn_with_state};
 use serde_json::Value;
 
+pub use self::guard::ControlAccess;
 use self::{openapi::Routes, problem::Problem};
 use crate::Mocks;
 
@@ -55,6 +59,11 @@ pub(crate) fn router(mocks: &Mocks) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_verb)
         .with_state(mocks.clone())
+}
+
+/// The same for a listener that serves these callers.
+pub(crate) fn guarded_router(mocks: &Mocks, access: ControlAccess) -> Router {
+    router(mocks).layer(from_fn_with_state(Arc::new(access), guard::check))
 }
 
 /// What the control API says of itself (OpenAPI 3.1).

@@ -27,7 +27,8 @@ export async function refused(act, error, description) {
 }
 
 export async function order(method, path, body) {
-  const answer = await fetch(control + path, { method, body: JSON.stringify(body ?? {}) });
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(control + path, { method, headers, body: JSON.stringify(body ?? {}) });
   assert.ok(answer.ok, `${path}: ${answer.status} ${await answer.clone().text()}`);
   return answer.status === 204 ? undefined : answer.json();
 }

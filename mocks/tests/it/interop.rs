@@ -48,6 +48,15 @@ fn keycloak_js_in_a_browser() {
 }
 
 #[test]
+fn pages_of_other_origins_order_nothing() {
+    run(&Script {
+        args: &["foreign-page.mjs"],
+        needs: &["node_modules/playwright-core", "/usr/bin/chromium"],
+        ..node("pages_of_other_origins_order_nothing")
+    });
+}
+
+#[test]
 fn python_keycloak() {
     run(&Script {
         args: &["python_keycloak.py"],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use polytab_mocks::{
     Mocks,
     config::{MocksConfig, StubServer},
+    control::ControlAccess,
     observation::Observation,
 };
 use polytab_seams::{
@@ -109,7 +110,8 @@ impl MockHosts {
             ..config(&urls, facts)
         };
         let mocks = Mocks::new(config, seams);
-        let routers = [mocks.keycloak(), mocks.backend(), mocks.gitlab(), mocks.control()];
+        let control = mocks.control_for(ControlAccess::default());
+        let routers = [mocks.keycloak(), mocks.backend(), mocks.gitlab(), control];
         let mut tasks = JoinSet::new();
         for (listener, router) in listeners.into_iter().zip(routers) {
             tasks.spawn(serve_mock(listener, router));

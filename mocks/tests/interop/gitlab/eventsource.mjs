@@ -7,7 +7,8 @@ const PROJECT = 42;
 
 async function control(method, path, order) {
   const body = order === undefined ? undefined : JSON.stringify(order);
-  const answer = await fetch(CONTROL + path, { method, body });
+  const headers = { "content-type": "application/json" };
+  const answer = await fetch(CONTROL + path, { method, headers, body });
   if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
   const text = await answer.text();
   return text === "" ? null : JSON.parse(text);
