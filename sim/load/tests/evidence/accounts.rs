@@ -88,6 +88,8 @@ fn eventful(address: SocketAddr, seed: u64) -> Plan {
     plan.seed = seed;
     plan.limits.workers = 1 + usize::try_from(seed % 2).unwrap();
     plan.limits.under_way = 4;
+    plan.limits.connect = Duration::from_millis(300);
+    plan.limits.closing = Duration::from_millis(200);
     plan.limits.queue = 2;
     plan.site.sign_in = Arc::new(move |_| {
         let signing = sign_in();

@@ -24,11 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// Times of the tests, which wait for none of the limits that people need.
 fn limits() -> Limits {
     Limits {
-        connect: Duration::from_millis(300),
         reply: Duration::from_millis(200),
         notification: Duration::from_millis(300),
         settling: Duration::ZERO,
-        closing: Duration::from_millis(200),
         // How busy the machine of a test is decides nothing.
         lag: Duration::from_mins(1),
         ..Limits::default()

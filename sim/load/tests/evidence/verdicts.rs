@@ -41,7 +41,10 @@ async fn handshakes_that_never_end_are_pending_or_timed_out_and_no_run_passes() 
     let address = server(&mut tasks, |stream, _| hang(stream)).await;
     let mut pending = with_thresholds(plan(address, 300, Page::default()), &["errors < 0.1%"]);
     pending.limits.connect = Duration::from_mins(1);
-    let timed_out = with_thresholds(plan(address, 300, Page::default()), &["errors < 0.1%"]);
+    pending.limits.closing = Duration::from_millis(200);
+    let mut timed_out = with_thresholds(plan(address, 300, Page::default()), &["errors < 0.1%"]);
+
+    timed_out.limits.connect = Duration::from_millis(300);
 
     let (pending, timed_out) = tokio::join!(made(pending), made(timed_out));
 
@@ -119,7 +122,10 @@ async fn tabs_that_never_become_ready_are_told_with_what_came_instead() {
     .await;
     let silent = server(&mut tasks, |stream, _| say(stream, Vec::new())).await;
 
-    let (greeted, unmet) = tokio::join!(made(plan(greeting, 300, page())), made(plan(silent, 300, page())));
+    let (greeted, unmet) = tokio::join!(
+        made(plan(greeting, 1000, page())),
+        made(plan(silent, 1000, page()))
+    );
 
     let pattern = r#"waited for {"type":"hello"} (`ready`)"#;
     assert_invalid(
@@ -149,12 +155,12 @@ async fn thresholds_without_samples_are_not_measured_unless_the_profile_allows_i
     let mut tasks = JoinSet::new();
     let hello = || vec![Message::text(r#"{"type":"hello"}"#)];
     let address = server(&mut tasks, move |stream, _| say(stream, hello())).await;
-    let strict = with_thresholds(plan(address, 300, page()), &UNMEASURED.map(|(text, _)| text));
+    let strict = with_thresholds(plan(address, 1000, page()), &UNMEASURED.map(|(text, _)| text));
     let mut lenient = strict.clone();
     lenient.allow_unmeasured = UNMEASURED
         .map(|(text, _)| text.split(['.', ' ']).next().unwrap().to_owned())
         .into();
-    let missed = with_thresholds(plan(address, 300, page()), &["missed == 0", "opened >= 1000"]);
+    let missed = with_thresholds(plan(address, 1000, page()), &["missed == 0", "opened >= 1000"]);
 
     let (strict, lenient, missed) = tokio::join!(made(strict), made(lenient), made(missed));
 
@@ -185,7 +191,7 @@ async fn changes_that_cannot_be_made_and_notifications_that_no_pattern_matches_a
     .await;
     let failing: MakeChange =
         Arc::new(|_, _| Box::pin(async { Err("change: /test answered 404".to_owned()) }));
-    let mut nobody = with_changes(plan(silent, 400, page()), unchanged());
+    let mut nobody = with_changes(plan(silent, 1000, page()), unchanged());
     nobody.site.change = None;
 
     let misread = server(&mut tasks, move |stream, _| {
@@ -200,10 +206,10 @@ async fn changes_that_cannot_be_made_and_notifications_that_no_pattern_matches_a
     .await;
 
     let (failed, nobody, binary, misread) = tokio::join!(
-        made(with_changes(plan(silent, 400, page()), failing)),
+        made(with_changes(plan(silent, 1000, page()), failing)),
         made(nobody),
-        made(plan(binary, 300, page())),
-        made(with_changes(plan(misread, 400, page()), unchanged())),
+        made(plan(binary, 1000, page())),
+        made(with_changes(plan(misread, 1000, page()), unchanged())),
     );
 
     assert_invalid(
