@@ -81,6 +81,15 @@ impl SomeSettings {
         }
     }
 
+    /// Checks that every setting exists and has a possible value.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that a realm does not have, or that has an impossible value.
+    pub fn check(&self) -> Result<(), ControlError> {
+        self.over(&RealmSettings::default()).map(drop)
+    }
+
     /// These settings, laid over others.
     pub(crate) fn over(&self, settings: &RealmSettings) -> Result<RealmSettings, ControlError> {
         let mut whole = json!(settings);

@@ -287,6 +287,8 @@ pub enum Verdict {
     Passed,
     /// It failed, then passed when tried again.
     Flaky,
+    /// Everything held, but a fault, hold, change or count of it was never met: nothing was shown.
+    Inconclusive,
     /// The target cannot do what it needs, or it was not selected.
     Skipped,
     /// An expectation, rule or snapshot did not hold.
@@ -305,6 +307,7 @@ impl Verdict {
         match self {
             Self::Passed => "passed",
             Self::Flaky => "flaky",
+            Self::Inconclusive => "inconclusive",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
             Self::Flooded => "flooded",
@@ -337,7 +340,7 @@ pub struct Report {
     pub path: String,
     /// How it ended.
     pub verdict: Verdict,
-    /// Why it was skipped or could not go on.
+    /// Why it was skipped, showed nothing, or could not go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What kept it from going on.

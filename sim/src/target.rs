@@ -42,6 +42,8 @@ pub struct Target {
     pub login: String,
     /// Where a browser signs out.
     pub logout: String,
+    /// Name of its session cookie; without it, that of the cookies which a sign-in sets.
+    pub cookie: Option<String>,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
     /// How many times shorter its intervals are than those in the scenarios; every duration of a scenario is divided
@@ -74,7 +76,7 @@ pub struct Description {
     /// Where a browser signs out.
     #[serde(default = "default_logout")]
     pub logout: String,
-    /// Name of its session cookie; only for people, as every cookie it sets is sent back.
+    /// Name of its session cookie, for tabs with `cookie: unknown`; taken from a sign-in by default.
     #[serde(default)]
     pub cookie: Option<String>,
     /// What it can do.
@@ -118,6 +120,18 @@ pub enum TargetError {
     /// Its URL is not a WebSocket's.
     #[error("a target is reached by `ws://`, not by `{0}://`")]
     Scheme(String),
+    /// A capability that Polytab itself would have to provide, and cannot for a server that it does not start.
+    #[error(
+        "`target.{target}` declares the capability `{}`, which works only with the reference server: Polytab has no way \
+         to do it with a server at a URL; remove it from `capabilities`",
+        word(*capability)
+    )]
+    Capability {
+        /// Name of the target.
+        target: String,
+        /// The capability.
+        capability: Capability,
+    },
     /// A speed out of bounds: above 100 the margins that scale along hide everything short.
     #[error("speed is 1 to 100, not {0}")]
     Speed(u32),
@@ -129,6 +143,9 @@ pub const USUAL_INTERVALS: Intervals = Intervals {
     long_loop: Duration::from_mins(3),
     start_delay: Duration::from_secs(3),
 };
+
+/// Session cookie of the reference server with default settings.
+const REFERENCE_COOKIE: &str = "_renku_session";
 
 /// Ports of Keycloak, backend, GitLab and control API beside a target that is not ours.
 pub const MOCK_PORTS: [u16; 4] = [7081, 7082, 7083, 7084];
@@ -148,6 +165,7 @@ impl Target {
             url: None,
             login: default_login(),
             logout: default_logout(),
+            cookie: Some(REFERENCE_COOKIE.to_owned()),
             capabilities: [
                 Capability::Subscribe,
                 Capability::Resume,
@@ -160,6 +178,8 @@ impl Target {
                 Capability::Introspection,
                 Capability::Limits,
                 Capability::KeepAlive,
+                Capability::ErrorCodes,
+                Capability::TokenRefresh,
                 Capability::Settings,
                 Capability::Restart,
             ]
@@ -184,6 +204,14 @@ impl Target {
         if url.scheme() != "ws" {
             return Err(TargetError::Scheme(url.scheme().to_owned()));
         }
+        // Both are acts of the runner on a server that it has started itself.
+        let own = [Capability::Restart, Capability::Settings];
+        if let Some(capability) = own.into_iter().find(|own| description.capabilities.contains(own)) {
+            return Err(TargetError::Capability {
+                target: name.to_owned(),
+                capability,
+            });
+        }
         let usual = USUAL_INTERVALS;
         let or = |span: Option<Span>, usual: Duration| span.map_or(usual, |span| span.0);
         Ok(Self {
@@ -191,6 +219,7 @@ impl Target {
             url: Some(url),
             login: description.login.clone(),
             logout: description.logout.clone(),
+            cookie: description.cookie.clone(),
             capabilities: description.capabilities.clone(),
             speed: check_speed(description.speed)?,
             intervals: Intervals {

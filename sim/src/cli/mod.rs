@@ -77,7 +77,9 @@ impl Exit {
             Self::Failed => "an expectation, a standing rule or a snapshot did not hold",
             Self::Usage => "the command line or polytab.toml is wrong",
             Self::InvalidFile => "a file is not valid; nothing was run",
-            Self::NothingRan => "no scenario was selected, or the target could run none of them",
+            Self::NothingRan => {
+                "no scenario was selected, or those selected were all skipped or inconclusive"
+            }
             Self::Environment => {
                 "the surroundings do not allow it: the target cannot be reached, a port is taken, a file cannot be written; or a \
                  load is invalid, as there is not enough evidence to judge its target"

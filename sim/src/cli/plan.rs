@@ -69,7 +69,7 @@ pub(super) struct RunArguments {
     /// Begin no further scenario after one failed
     #[arg(long, env = "POLYTAB_FAIL_FAST", value_parser = FalseyValueParser::new())]
     fail_fast: bool,
-    /// A fault or stub that no call met, and a request that no mock takes, fail the scenario
+    /// Inconclusive scenarios, unused stubs and requests that no mock takes are failures
     #[arg(long, env = "POLYTAB_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
     /// Form of the output: for people, or the event stream as JSON lines

@@ -67,6 +67,28 @@ pub fn judge(
     Standing::Met
 }
 
+/// The routes of counts with an upper bound alone to which no call of the run belongs: nothing was bounded.
+pub fn bounded_without_calls(calls: &Calls, record: &Record) -> Vec<String> {
+    let is_bounded = |check: &Check| {
+        let (min, max) = bounds(check);
+        min == 0 && (1..u64::MAX).contains(&max)
+    };
+    let is_called = |check: &Check| {
+        let mut bindings = record.bindings.clone();
+        record
+            .calls
+            .values()
+            .any(|call| matches(check, call, &mut bindings))
+    };
+    calls
+        .check
+        .iter()
+        .map(|check| &check.value)
+        .filter(|check| is_bounded(check) && !is_called(check))
+        .map(|check| check.route.value.clone())
+        .collect()
+}
+
 fn bounds(check: &Check) -> (u64, u64) {
     match (check.count, check.open_streams) {
         (Some(Count::Exactly(count)), _) => (count, count),

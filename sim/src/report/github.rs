@@ -57,7 +57,7 @@ impl<W: Write> Reporter for Github<W> {
     fn finished(&mut self, report: &Report) -> io::Result<()> {
         let level = match report.verdict {
             Verdict::Passed | Verdict::Skipped => return Ok(()),
-            Verdict::Flaky => "warning",
+            Verdict::Flaky | Verdict::Inconclusive => "warning",
             Verdict::Failed | Verdict::Flooded | Verdict::Broken | Verdict::Interrupted => "error",
         };
         for (what, failure) in &report.failures {

@@ -70,7 +70,7 @@ impl Progress {
 fn style(verdict: Verdict) -> Style {
     let colour = match verdict {
         Verdict::Passed => AnsiColor::Green,
-        Verdict::Flaky | Verdict::Skipped | Verdict::Interrupted => AnsiColor::Yellow,
+        Verdict::Flaky | Verdict::Inconclusive | Verdict::Skipped | Verdict::Interrupted => AnsiColor::Yellow,
         Verdict::Failed | Verdict::Flooded | Verdict::Broken => AnsiColor::Red,
     };
     colour.on_default().bold()
@@ -164,6 +164,8 @@ impl<W: Write> Reporter for Human<W> {
             Verdict::Failed
         } else if summary.interrupted + summary.left_out > 0 {
             Verdict::Interrupted
+        } else if summary.inconclusive > 0 {
+            Verdict::Inconclusive
         } else {
             Verdict::Passed
         };

@@ -84,6 +84,12 @@ fn case(report: &Report) -> TestCase {
             status.set_message(report.reason.clone().unwrap_or_default());
             status
         }
+        Verdict::Inconclusive => {
+            let mut status = TestCaseStatus::skipped();
+            let reason = report.reason.as_deref().unwrap_or_default();
+            status.set_message(format!("inconclusive: {reason}"));
+            status
+        }
         Verdict::Failed | Verdict::Flooded => failed(NonSuccessKind::Failure),
         Verdict::Broken | Verdict::Interrupted => failed(NonSuccessKind::Error),
     };

@@ -38,6 +38,7 @@ pub(crate) struct Summary {
     pub(crate) passed: usize,
     pub(crate) flaky: usize,
     pub(crate) skipped: usize,
+    pub(crate) inconclusive: usize,
     pub(crate) failed: usize,
     pub(crate) flooded: usize,
     pub(crate) broken: usize,
@@ -59,6 +60,7 @@ impl Summary {
             Verdict::Passed => &mut self.passed,
             Verdict::Flaky => &mut self.flaky,
             Verdict::Skipped => &mut self.skipped,
+            Verdict::Inconclusive => &mut self.inconclusive,
             Verdict::Failed => &mut self.failed,
             Verdict::Flooded => &mut self.flooded,
             Verdict::Broken => &mut self.broken,
@@ -68,7 +70,14 @@ impl Summary {
 
     /// Runs that were begun.
     pub(crate) const fn begun(&self) -> usize {
-        self.passed + self.flaky + self.skipped + self.failed + self.flooded + self.broken + self.interrupted
+        self.passed
+            + self.flaky
+            + self.skipped
+            + self.inconclusive
+            + self.failed
+            + self.flooded
+            + self.broken
+            + self.interrupted
     }
 
     /// Each verdict with its count, without those that are zero.
@@ -80,6 +89,7 @@ impl Summary {
             ("flooded", self.flooded),
             ("broken", self.broken),
             ("interrupted", self.interrupted),
+            ("inconclusive", self.inconclusive),
             ("skipped", self.skipped),
             ("left out", self.left_out),
         ];

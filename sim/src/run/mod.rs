@@ -1,6 +1,7 @@
 //! Running scenarios: the steps of one, and suites of many.
 
 pub mod error;
+pub(crate) mod evidence;
 #[cfg(test)]
 mod journal_tests;
 mod panics;

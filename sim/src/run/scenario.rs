@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::RunError,
+    evidence,
     panics::{PanicLog, PanicNote, PanicOrigin},
     stage::{Flow, Stage},
     step::execute_all,
@@ -189,11 +190,17 @@ async fn play(
         None => Played::interrupted(),
         Some(Err(error)) => Played::broken(chain(&error), error.trouble()),
         Some(Ok(())) => {
+            let unmet = unmet_parts(&stage);
+            failures.extend(stage.failures().split_off(failures.len()));
             failures.extend(standing_rules(&stage, plan));
-            let held = failures.is_empty();
+            let verdict = match (failures.is_empty(), unmet.is_empty()) {
+                (false, _) => Verdict::Failed,
+                (true, false) => Verdict::Inconclusive,
+                (true, true) => Verdict::Passed,
+            };
             Played {
-                verdict: if held { Verdict::Passed } else { Verdict::Failed },
-                reason: None,
+                verdict,
+                reason: (verdict == Verdict::Inconclusive).then(|| unmet.join("; ")),
                 trouble: None,
                 ..Played::interrupted()
             }
@@ -274,17 +281,31 @@ pub(super) async fn steps_and_tail(stage: &Stage) -> Result<(), RunError> {
     }
 }
 
-/// Faults and stubs that nobody met, requests that nobody takes: told, and failures of a strict run.
+/// Stubs that took nothing, requests that nobody takes: told, and failures of a strict run.
 fn loose_ends(stage: &Stage) {
     for end in stage.site().mocks.loose_ends() {
         let text = end.to_string();
-        if stage.strict {
-            stage.fail_as_a_whole("strict", text);
-        } else if !matches!(end, LooseEnd::Unmatched(_)) {
-            // A request that nobody takes was told when it came.
-            stage.record(Kind::Notice { text });
+        match end {
+            LooseEnd::Stub(_) | LooseEnd::Unmatched(_) if stage.strict => {
+                stage.fail_as_a_whole("strict", text);
+            }
+            LooseEnd::Stub(_) => stage.record(Kind::Notice { text }),
+            // An unused fault makes the scenario inconclusive; an unmatched request was recorded when it came.
+            LooseEnd::Fault(_) | LooseEnd::Unmatched(_) => {}
         }
     }
+}
+
+/// The parts of the scenario that were never met; in a strict run each is a failure.
+fn unmet_parts(stage: &Stage) -> Vec<String> {
+    let events = stage.site().recorder.events(<[Event]>::to_vec);
+    let unmet = evidence::unmet(stage, &events);
+    if stage.strict {
+        for text in &unmet {
+            stage.fail_as_a_whole("strict", text.clone());
+        }
+    }
+    unmet
 }
 
 fn standing_rules(stage: &Stage, plan: &BedPlan) -> Vec<(String, Failure)> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polytab_mocks::{
     backend::plan::{LaunchOrder, PlanOrder, SessionOrder},
-    clocks::ClockOrder,
+    clocks::{ClockOrder, Clocked},
     control::keycloak::Rotation,
     gitlab::generate::EventOrder,
     order::{Change, EndHow, FaultOrder, HoldOrder},
@@ -142,18 +142,30 @@ pub(super) fn backend_session(stage: &Stage, step: &BackendSession, place: &Plac
 
 pub(super) fn clock(stage: &Stage, order: ClockOrder, place: &Place) -> Outcome {
     let what = format!("clock of {:?}: {:?}", order.mock, order.turn);
+    let service = match order.mock {
+        Clocked::Keycloak => Some("keycloak"),
+        Clocked::Backend => Some("backend"),
+        Clocked::Gitlab => Some("gitlab"),
+        Clocked::Gateway => Some("gateway"),
+        Clocked::All => None,
+    };
+    if let Some(service) = service {
+        stage.await_call("the turn of the clock", service, None);
+    }
     ordered(stage, place, (what, stage.site().mocks.turn_clocks(order)))
 }
 
 pub(super) fn realm(stage: &Stage, settings: &SomeSettings, place: &Place) -> Outcome {
     let mocks = &stage.site().mocks;
     let done = mocks.set_realm(mocks.main_realm(), settings);
+    stage.await_call("the change of the realm", "keycloak", None);
     ordered(stage, place, (format!("realm: {settings}"), done))
 }
 
 pub(super) fn rotate_keys(stage: &Stage, rotation: Rotation, place: &Place) -> Outcome {
     let mocks = &stage.site().mocks;
     let done = mocks.rotate_keys(mocks.main_realm(), rotation);
+    stage.await_call("the rotation of keys", "keycloak", None);
     ordered(stage, place, ("keys rotated".to_owned(), done))
 }
 
@@ -237,6 +249,7 @@ pub(super) fn hold(stage: &Stage, step: &Hold, place: &Place) -> Outcome {
         times: step.times,
     };
     changed(stage, &step.route.value, "answers held".to_owned());
+    stage.await_call("the hold", &step.route.value, step.user.as_ref());
     stage
         .site()
         .mocks
@@ -327,11 +340,14 @@ fn end<E: std::fmt::Display>(ended: Result<(), E>, place: &Place) -> Outcome {
         .map_err(|error| Stage::wrong(place, error))
 }
 
-pub(super) async fn restart(stage: &Stage, step: &Restart) -> Outcome {
+pub(super) async fn restart(stage: &Stage, step: &Restart, place: &Place) -> Outcome {
     let mut server = stage.bed.server.lock().await;
-    // Without a server of ours the scenario was skipped: it `requires: [restart]`.
+    // A target that cannot be restarted must not claim that it can; such a claim is an error of the configuration.
     let Some(server) = server.as_mut() else {
-        return Ok(Flow::On);
+        return Err(Stage::wrong(
+            place,
+            "`restart` needs a server that the run starts itself",
+        ));
     };
     if step.graceful {
         stage.record(Kind::Server {

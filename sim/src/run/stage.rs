@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::error::RunError;
+use super::{error::RunError, evidence::AwaitedCall};
 use crate::{
     events::{Failure, Kind},
     judge::{
@@ -32,6 +32,7 @@ pub(crate) struct Stage {
     /// Whether what nobody met, and what nobody takes, are failures.
     pub(crate) strict: bool,
     failures: Mutex<Vec<(String, Failure)>>,
+    awaited: Mutex<Vec<AwaitedCall>>,
 }
 
 /// Whether the steps go on.
@@ -62,6 +63,7 @@ impl Stage {
             snapshots,
             strict,
             failures: Mutex::default(),
+            awaited: Mutex::default(),
         }
     }
 
@@ -76,6 +78,28 @@ impl Stage {
     /// What did not hold so far, with the step or rule that says so.
     pub(crate) fn failures(&self) -> Vec<(String, Failure)> {
         self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes that a call of `route` must follow; without one, `subject` was never met.
+    pub(crate) fn await_call(&self, subject: &str, route: &str, user: Option<&String>) {
+        let from_seq = self.site().recorder.events(|events| events.len() as u64);
+        self.awaited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(AwaitedCall {
+                from_seq,
+                route: route.to_owned(),
+                user: user.cloned(),
+                subject: subject.to_owned(),
+            });
+    }
+
+    /// The calls that must have followed steps.
+    pub(crate) fn awaited_calls(&self) -> Vec<AwaitedCall> {
+        self.awaited
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

@@ -109,7 +109,7 @@ async fn execute(stage: &Stage, step: &Step, place: &Place) -> Result<Flow, RunE
         Step::Expire(step) => services::expire(stage, step, place).await,
         Step::Hold(step) => services::hold(stage, step, place),
         Step::Release(route) => services::release(stage, route, place),
-        Step::Restart(step) => services::restart(stage, step).await,
+        Step::Restart(step) => services::restart(stage, step, place).await,
         Step::Advance(window) => {
             tokio::time::sleep(stage.real(*window)).await;
             Ok(Flow::On)

@@ -268,6 +268,12 @@ fn tried(
         let first = report;
         report = scenario::run(scenario, plan, options.snapshots, stop);
         report.tries = tries;
+        if report.verdict == Verdict::Inconclusive {
+            // An attempt that showed nothing does not take back an earlier failure.
+            report = first;
+            report.tries = tries;
+            break;
+        }
         if report.verdict == Verdict::Passed {
             report.verdict = Verdict::Flaky;
             report.failures = first.failures;
@@ -282,9 +288,12 @@ fn may_pass_yet(report: &Report) -> bool {
     match report.verdict {
         Verdict::Failed => true,
         Verdict::Broken => report.trouble == Some(Trouble::Surroundings),
-        Verdict::Passed | Verdict::Flaky | Verdict::Skipped | Verdict::Flooded | Verdict::Interrupted => {
-            false
-        }
+        Verdict::Passed
+        | Verdict::Flaky
+        | Verdict::Inconclusive
+        | Verdict::Skipped
+        | Verdict::Flooded
+        | Verdict::Interrupted => false,
     }
 }
 

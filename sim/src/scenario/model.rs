@@ -96,6 +96,11 @@ pub enum Capability {
     Limits,
     /// Ends tabs that do not answer pings.
     KeepAlive,
+    /// Sends the reference server's error codes (`auth_missing`, `auth_expired`, `bad_message`, …) and closes with its
+    /// close codes.
+    ErrorCodes,
+    /// Keeps tokens for its users and refreshes them itself.
+    TokenRefresh,
     /// The runner may change its settings (`server`).
     Settings,
     /// The runner may stop and start it (`restart`).

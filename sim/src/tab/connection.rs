@@ -35,8 +35,8 @@ pub(crate) struct Credentials {
     pub(crate) origin: String,
     /// The browser's cookies: a tab that comes back shows those of then.
     pub(crate) jar: Jar,
-    /// Where its cookies are from: the target's pages.
-    pub(crate) pages: Url,
+    /// Name of the target's session cookie, for a browser that has none yet.
+    pub(crate) cookie_name: Option<String>,
     /// Which of them it shows.
     pub(crate) shows: Cookie,
 }
@@ -46,15 +46,15 @@ const UNKNOWN_COOKIE: &str = "00000000-0000-4000-8000-000000000000";
 
 impl Credentials {
     fn cookie(&self) -> Option<String> {
-        let own = self.jar.cookies_for(&self.pages);
+        let own = self.jar.cookies_for(&self.url);
         match self.shows {
             Cookie::Own => own,
             Cookie::None => None,
             // The name of the cookie is the target's affair: every cookie keeps its name and loses its value.
-            Cookie::Unknown => Some(own.map_or_else(
-                || format!("_renku_session={UNKNOWN_COOKIE}"),
-                |own| own.split("; ").map(unknown).collect::<Vec<_>>().join("; "),
-            )),
+            Cookie::Unknown => match own {
+                Some(own) => Some(own.split("; ").map(unknown).collect::<Vec<_>>().join("; ")),
+                None => self.cookie_name.as_deref().map(unknown),
+            },
         }
     }
 }

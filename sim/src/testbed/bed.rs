@@ -153,7 +153,12 @@ impl Bed {
             .file
             .tabs
             .values()
-            .filter(|tab| tab.value.cookie == Cookie::Own)
+            .filter(|tab| match tab.value.cookie {
+                Cookie::Own => true,
+                Cookie::None => false,
+                // Without a configured name, the cookies that a sign-in sets give the names.
+                Cookie::Unknown => self.site.target.cookie.is_none(),
+            })
             .map(|tab| (tab.value.user.clone(), browser_of(&tab.value)))
             .collect();
         browsers.sort();
@@ -304,7 +309,7 @@ impl Bed {
             url: self.ws_url.clone(),
             origin,
             jar: window.map(Browser::jar).unwrap_or_default(),
-            pages: self.http_base.clone(),
+            cookie_name: self.site.target.cookie.clone(),
             shows: tab.cookie,
         }
     }

@@ -6,6 +6,8 @@
 mod command_line;
 mod floods;
 mod foreign;
+mod impossible_values;
+mod inconclusive;
 mod instances;
 mod load;
 mod mock_service;

@@ -71,6 +71,8 @@ impl Checker<'_> {
             self.close_code(at, closed.code());
         }
         self.exclusive(at, clause);
+        self.hidden(clause.exactly.as_deref().unwrap_or_default());
+        self.hidden(clause.contains.as_deref().unwrap_or_default());
         self.empty(at, clause);
         let says = keys(clause)
             .iter()

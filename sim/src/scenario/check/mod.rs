@@ -3,6 +3,7 @@
 mod clause;
 mod routes;
 mod step;
+mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -124,6 +125,8 @@ impl Checker<'_> {
             self.client(&tab.at, tab.value.client.as_ref());
         }
         self.client(&root_at, Some(&file.client));
+        self.shared_browsers();
+        self.server_settings(root);
     }
 
     fn client(&mut self, at: &At, client: Option<&Client>) {

@@ -45,7 +45,10 @@ impl Checker<'_> {
             Step::SendRaw(send) => self.send_raw(at, send),
             Step::Expect(expect) => self.expect(at, expect),
             Step::Calls(calls) => self.calls(at, calls),
-            Step::Snapshot(name) => self.give("snapshot", at, name),
+            Step::Snapshot(name) => {
+                self.snapshot_name(at, name);
+                self.give("snapshot", at, name);
+            }
             Step::Mark(name) => self.give("mark", at, name),
             Step::Advance(_) | Step::Restart(_) => self.time_passes(),
             Step::Note(_) => {}
@@ -73,6 +76,8 @@ impl Checker<'_> {
     fn service_step(&mut self, at: &At, step: &Step) {
         if let Step::Set(set) = step {
             self.set(at, set);
+        } else if let Step::Realm(settings) = step {
+            self.realm_settings(at, settings);
         } else if let Step::Emit(emit) = step {
             self.emit(at, emit);
         } else if let Step::Launch(order) = step {
