@@ -294,3 +294,23 @@ pub fn word(capability: Capability) -> String {
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_at_a_url_cannot_claim_what_only_the_runner_can_do() {
+        for word in ["restart", "settings"] {
+            let text = format!("url = \"ws://127.0.0.1:1/\"\ncapabilities = [\"{word}\"]");
+            let description: Description = toml::from_str(&text).unwrap();
+
+            let error = Target::described("mine", &description).unwrap_err().to_string();
+
+            assert!(
+                error.starts_with(&format!("`target.mine` declares the capability `{word}`")),
+                "{error}"
+            );
+        }
+    }
+}

@@ -73,8 +73,10 @@ impl Exit {
     /// What it says.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Passed => "everything held",
-            Self::Failed => "an expectation, a standing rule or a snapshot did not hold",
+            Self::Passed => "everything held; of scenarios, at least one passed",
+            Self::Failed => {
+                "an expectation, a standing rule or a snapshot did not hold; under `--strict` also an inconclusive scenario"
+            }
             Self::Usage => "the command line or polytab.toml is wrong",
             Self::InvalidFile => "a file is not valid; nothing was run",
             Self::NothingRan => {
