@@ -224,7 +224,7 @@ impl Signing {
                     .sign_in(login, &name, &password)
                     .await
                     .map_err(|error| format!("sign-in: {error}"))?;
-                let cookies = browser.jar().cookies_for(login).unwrap_or_default();
+                let cookies = browser.jar().cookies_set_by(login);
                 self.browsers().insert(user, browser);
                 (header::COOKIE, cookies)
             }

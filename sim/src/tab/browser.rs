@@ -64,6 +64,20 @@ impl Jar {
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
+    /// All cookies that the server at `url` has set, for a connection to another path of it.
+    pub(crate) fn cookies_set_by(&self, url: &Url) -> String {
+        let setter = authority(url);
+        let all = self.cookies();
+        let set = all
+            .values()
+            .flatten()
+            .filter(|(_, cookie)| cookie.setter == setter);
+        let pairs: Vec<_> = set
+            .map(|((name, _), cookie)| format!("{name}={}", cookie.value))
+            .collect();
+        pairs.join("; ")
+    }
+
     /// Returns `true` if the server at `url` has set a cookie.
     fn is_set_by(&self, url: &Url) -> bool {
         let setter = authority(url);
