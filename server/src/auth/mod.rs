@@ -1,8 +1,10 @@
 //! Who a tab is: login sessions, their tokens, and whether they still stand.
 
+mod claims;
 #[cfg(test)]
 mod outage_tests;
 mod provider;
+mod replay;
 mod sessions;
 mod shared;
 pub(crate) mod sign_in;
@@ -33,9 +35,6 @@ use crate::{
     coordinator::{Coordinator, Reach},
 };
 
-/// The event that makes a JWT a logout token (OpenID Connect Back-Channel Logout §2.4).
-const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
 /// What a tab shows to say who it is.
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
@@ -64,6 +63,7 @@ pub(crate) struct Auth {
     pub(crate) provider: Provider,
     sessions: Sessions,
     used: sign_in::Used,
+    logout_tokens: replay::SeenTokens,
     seams: Seams,
     config: Config,
     coordinator: Arc<dyn Coordinator>,
@@ -91,6 +91,7 @@ impl Auth {
                 config.login_session_life.0,
             ),
             used: sign_in::Used::default(),
+            logout_tokens: replay::SeenTokens::default(),
             seams: seams.clone(),
             config: config.clone(),
             coordinator: around.coordinator,
@@ -236,7 +237,7 @@ impl Auth {
         } else if self.is_refresh_due(&session) {
             self.refresh_once(&session).await
         } else if self.is_question_due(*asked) {
-            self.introspect(&session).await
+            self.introspect(&session, asked.is_some()).await
         } else {
             return Validity::Valid;
         };
@@ -287,14 +288,17 @@ impl Auth {
         }
     }
 
-    async fn introspect(&self, session: &Arc<LoginSession>) -> Validity {
+    /// Asks the provider about a session, of which it may have said before that it stands.
+    async fn introspect(&self, session: &Arc<LoginSession>, was_confirmed: bool) -> Validity {
         let Some(token) = session.token(self.seams.clock.wall()) else {
             return Validity::Unknown;
         };
         match self.provider.is_active(&token).await {
             Ok(false) => Validity::Over,
-            // Without an answer nobody said that it is over.
-            Ok(true) | Err(_) => Validity::Valid,
+            Ok(true) => Validity::Valid,
+            // A session that was confirmed goes on without an answer; one that never was lets nobody in.
+            Err(_) if was_confirmed => Validity::Valid,
+            Err(_) => Validity::Unknown,
         }
     }
 
@@ -308,15 +312,18 @@ impl Auth {
         token: &str,
     ) -> Result<Vec<(UserId, LoginSessionId)>, ProviderError> {
         let claims = self.provider.logout_claims(token).await?;
-        if claims["events"].get(LOGOUT_EVENT).is_none() || claims.get("nonce").is_some() {
-            return Err(ProviderError::Refused("not a logout token".to_owned()));
-        }
-        let (sub, sid) = (claims["sub"].as_str(), claims["sid"].as_str());
-        if (sub, sid) == (None, None) {
+        let text = |name: &str| claims[name].as_str();
+        let expires_s = claims["exp"].as_i64().unwrap_or(i64::MAX);
+        let now_s = self.seams.clock.wall().as_second();
+        if !self
+            .logout_tokens
+            .note(text("jti").unwrap_or_default(), expires_s, now_s)
+        {
             return Err(ProviderError::Refused(
-                "a logout token names a `sub` or a `sid`".to_owned(),
+                "a logout token that came before".to_owned(),
             ));
         }
+        let (sub, sid) = (text("sub"), text("sid"));
         let ended = self.forget_matching(sub, sid);
         for (user, id) in &ended {
             self.end_elsewhere(user, id).await;

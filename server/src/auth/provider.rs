@@ -18,15 +18,19 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 use url::{Url, form_urlencoded::Serializer};
 
-use super::{AccessClaims, sessions::Tokens};
+use super::{
+    AccessClaims,
+    claims::{self, Expected, TokenUse},
+    sessions::Tokens,
+};
 use crate::{config::Config, metrics::Metrics};
 
 /// Between two fetches of the provider's keys for a key that it did not have.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
 /// After a fetch of the keys that failed.
 const KEYS_RETRY: Duration = Duration::from_secs(2);
-/// How far the provider's clock may be off.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// Age at which the keys are fetched again although none is missing: one may have been withdrawn.
+const KEYS_MAX_AGE: Duration = Duration::from_mins(10);
 
 /// What the provider says no to, and what it says nothing to.
 #[derive(Debug, Error)]
@@ -99,6 +103,12 @@ impl Keys {
         DecodingKey::from_jwk(self.set.as_ref()?.find(kid)?).ok()
     }
 
+    /// The key, unless the keys are so old that it may have been withdrawn.
+    fn find_fresh(&self, kid: &str) -> Option<DecodingKey> {
+        let is_fresh = self.fetched.is_some_and(|at| at.elapsed() < KEYS_MAX_AGE);
+        self.find(kid).filter(|_| is_fresh)
+    }
+
     /// Whether they may be asked for: who shows tokens of made-up keys must not make the provider work.
     fn may_be_fetched(&self) -> bool {
         let wait = if self.asked == self.fetched {
@@ -140,15 +150,6 @@ impl Answers {
             }
         }
         answer
-    }
-}
-
-/// Whether claims are those of an access token. Keycloak says what a token is; where nothing is said, what only other
-/// kinds have tells (OpenID Connect Core §2, Back-Channel Logout §2.4).
-fn is_of_access(claims: &Value) -> bool {
-    match claims.get("typ") {
-        Some(kind) => kind == "Bearer",
-        None => claims.get("nonce").is_none() && claims.get("events").is_none(),
     }
 }
 
@@ -298,61 +299,41 @@ impl Provider {
 
     /// Who an access token is for.
     pub(crate) async fn access_claims(&self, token: &str) -> Result<AccessClaims, ProviderError> {
-        let claims = self.claims(token, None).await?;
-        if !is_of_access(&claims) {
-            return Err(ProviderError::Refused("no access token".to_owned()));
-        }
-        let azp = claims["azp"].as_str().unwrap_or_default();
-        if azp != self.client_id {
-            return Err(ProviderError::Refused(
-                "an access token of another client".to_owned(),
-            ));
-        }
+        let claims = self.claims(token, TokenUse::Access).await?;
         AccessClaims::read(&claims)
             .ok_or_else(|| ProviderError::Refused("a token without `sub` or `exp`".to_owned()))
     }
 
     /// The claims of an ID token, which must carry this nonce.
     pub(crate) async fn id_claims(&self, token: &str, nonce: &str) -> Result<Value, ProviderError> {
-        let claims = self.claims(token, Some(&self.client_id)).await?;
-        if claims["nonce"].as_str() != Some(nonce) {
-            return Err(ProviderError::Refused(
-                "an ID token of another sign-in".to_owned(),
-            ));
-        }
-        Ok(claims)
+        self.claims(token, TokenUse::Id { nonce }).await
     }
 
     /// The claims of a logout token.
     pub(crate) async fn logout_claims(&self, token: &str) -> Result<Value, ProviderError> {
-        self.claims(token, Some(&self.client_id)).await
+        self.claims(token, TokenUse::Logout).await
     }
 
-    /// The claims of a token whose signature, issuer, audience and times hold.
-    async fn claims(&self, token: &str, audience: Option<&str>) -> Result<Value, ProviderError> {
+    /// The claims of a token whose signature holds, and which is right for this use.
+    async fn claims(&self, token: &str, token_use: TokenUse<'_>) -> Result<Value, ProviderError> {
         let refused = |error: jsonwebtoken::errors::Error| ProviderError::Refused(error.to_string());
+        let header = claims::read_header(token).map_err(ProviderError::Refused)?;
+        claims::check_header(&header, token_use).map_err(ProviderError::Refused)?;
         let kid = decode_header(token).map_err(refused)?.kid.unwrap_or_default();
         let key = self.key(&kid).await?;
         let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_issuer(&[self.issuer.as_str().trim_end_matches('/')]);
-        match audience {
-            Some(audience) => validation.set_audience(&[audience]),
-            None => validation.validate_aud = false,
-        }
-        // The library reads the system's clock, we read ours.
+        // The library checks the signature. Claims are checked here: it takes absent ones for right, and reads the
+        // system's clock.
+        validation.validate_aud = false;
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
         let claims = decode::<Value>(token, &key, &validation).map_err(refused)?.claims;
-        let now = self.clock.wall();
-        let time = |name: &str| {
-            claims[name]
-                .as_i64()
-                .and_then(|second| Timestamp::from_second(second).ok())
+        let expected = Expected {
+            issuer: self.issuer.as_str().trim_end_matches('/'),
+            client_id: &self.client_id,
+            now_s: self.clock.wall().as_second(),
         };
-        if time("exp").is_some_and(|exp| exp + SKEW < now) || time("nbf").is_some_and(|nbf| nbf - SKEW > now)
-        {
-            return Err(ProviderError::Refused("a token out of its time".to_owned()));
-        }
+        claims::check_claims(&claims, token_use, expected).map_err(ProviderError::Refused)?;
         Ok(claims)
     }
 
@@ -363,14 +344,18 @@ impl Provider {
     /// provider may have begun to sign with it after they were fetched.
     async fn key(&self, kid: &str) -> Result<DecodingKey, ProviderError> {
         let unknown = || ProviderError::Refused("a token signed with an unknown key".to_owned());
-        if let Some(key) = self.keys().find(kid) {
+        if let Some(key) = self.keys().find_fresh(kid) {
             return Ok(key);
         }
         let came = Instant::now();
         let _alone = self.fetching.lock().await;
         {
             let mut keys = self.keys();
-            if let Some(key) = keys.find(kid) {
+            if let Some(key) = keys.find_fresh(kid) {
+                return Ok(key);
+            }
+            // Old keys are good while newer ones cannot be had.
+            if let Some(key) = keys.find(kid).filter(|_| !keys.may_be_fetched()) {
                 return Ok(key);
             }
             if keys.fetched.is_some_and(|began| began >= came) {
@@ -382,8 +367,12 @@ impl Provider {
             }
             keys.asked = Some(Instant::now());
         }
-        self.fetch_keys().await?;
-        self.keys().find(kid).ok_or_else(unknown)
+        let fetched = self.fetch_keys().await;
+        match (fetched, self.keys().find(kid)) {
+            (_, Some(key)) => Ok(key),
+            (Ok(()), None) => Err(unknown()),
+            (Err(error), None) => Err(error),
+        }
     }
 
     async fn fetch_keys(&self) -> Result<(), ProviderError> {
@@ -402,6 +391,14 @@ impl Provider {
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As when the keys have reached their greatest age.
+    #[cfg(test)]
+    pub(super) fn age_keys(&self) {
+        let mut keys = self.keys();
+        keys.fetched = Instant::now().checked_sub(KEYS_MAX_AGE);
+        keys.asked = keys.fetched;
     }
 
     /// As after a while.

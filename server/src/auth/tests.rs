@@ -281,6 +281,44 @@ async fn a_revoked_token_is_never_let_in_and_asked_about_once() {
 }
 
 #[tokio::test]
+async fn an_introspection_without_an_answer_lets_no_first_tab_in() {
+    let services = services().await;
+    Mock::given(path("/introspect"))
+        .respond_with(ResponseTemplate::new(500))
+        .up_to_n_times(1)
+        .with_priority(1)
+        .mount(&services)
+        .await;
+    let host = alone(&services);
+    let token = token(&services, "ada");
+
+    let unanswered = bearer(&host, &token).await;
+    let answered = bearer(&host, &token).await;
+
+    assert_eq!(unanswered, Err(Refusal::Unavailable));
+    assert_eq!(answered.map(|user| user.0), Ok("ada".to_owned()));
+}
+
+#[tokio::test]
+async fn a_token_of_a_withdrawn_key_is_refused_once_the_keys_are_old() {
+    let services = services().await;
+    let host = alone(&services);
+    assert!(bearer(&host, &token(&services, "ada")).await.is_ok());
+    Mock::given(path("/certs"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "keys": [] })))
+        .with_priority(1)
+        .mount(&services)
+        .await;
+
+    let while_fresh = bearer(&host, &token(&services, "bob")).await;
+    host.auth.provider.age_keys();
+    let when_old = bearer(&host, &token(&services, "eve")).await;
+
+    assert!(while_fresh.is_ok());
+    assert_eq!(when_old, Err(Refusal::Expired));
+}
+
+#[tokio::test]
 async fn only_access_tokens_are_taken_as_such() {
     let services = services().await;
     let host = alone(&services);

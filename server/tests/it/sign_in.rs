@@ -82,6 +82,7 @@ impl Browser {
             "sub": "ada",
             "nonce": asked("nonce"),
             "exp": in_an_hour(),
+            "iat": in_an_hour() - 3600,
         });
         let tokens = json!({
             "access_token": token(services, "ada"), "expires_in": 300, "id_token": signed(&claims),

@@ -120,6 +120,7 @@ async fn a_browser_signs_in_and_opens_a_tab_over_https() {
         "sub": "ada",
         "nonce": asked("nonce"),
         "exp": in_an_hour(),
+        "iat": in_an_hour() - 3600,
     });
     let tokens = json!({ "access_token": "a", "expires_in": 300, "id_token": signed(&claims) });
     Mock::given(path("/token"))
