@@ -7,7 +7,7 @@ use clap::{ValueEnum, builder::FalseyValueParser};
 
 use super::config::ProjectFile;
 use crate::{
-    report::human::Again,
+    report::Again,
     run::suite::SuiteOptions,
     scenario::model::Scenario,
     snapshot::store::SnapshotMode,
@@ -194,7 +194,7 @@ fn pick(own: &[String], of_project: Option<&Vec<String>>) -> Vec<String> {
     }
 }
 
-/// The flags that choose target and clock again.
+/// The flags that matter for a verdict, as they have to be given again.
 fn flags(arguments: &RunArguments, name: &str, (clock, speed): (ClockKind, u32)) -> String {
     let config = arguments.config.as_ref();
     let config = config.map_or_else(String::new, |path| {
@@ -203,9 +203,16 @@ fn flags(arguments: &RunArguments, name: &str, (clock, speed): (ClockKind, u32))
     let chosen = match (name, clock) {
         ("reference", ClockKind::Virtual) => String::new(),
         ("reference", ClockKind::Real) => format!(" --clock real --speed {speed}"),
-        (name, _) => format!(" --target {}", quoted(name)),
+        (name, _) => {
+            let speed = arguments.speed;
+            let speed = speed.map_or_else(String::new, |speed| format!(" --speed {speed}"));
+            format!(" --target {}{speed}", quoted(name))
+        }
     };
-    format!("{chosen}{config}")
+    let ports = arguments.mock_ports.as_ref();
+    let ports = ports.map_or_else(String::new, |ports| format!(" --mock-ports {}", quoted(ports)));
+    let strict = if arguments.strict { " --strict" } else { "" };
+    format!("{chosen}{ports}{config}{strict}")
 }
 
 fn target(

@@ -195,7 +195,7 @@ fn reporters(plan: &Plan, arguments: &RunArguments, scenarios: &[Arc<Scenario>])
         MessageFormat::Json => vec![Box::new(Json(BufWriter::new(io::stdout())))],
     };
     for path in &plan.junit {
-        reporters.push(Box::new(Junit::new(path.clone())));
+        reporters.push(Box::new(Junit::new(path.clone(), plan.again.clone())));
     }
     // An empty value is the usual way to unset a variable for one command.
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -206,7 +206,7 @@ fn reporters(plan: &Plan, arguments: &RunArguments, scenarios: &[Arc<Scenario>])
             MessageFormat::Human => Box::new(io::stdout()),
             MessageFormat::Json => Box::new(io::stderr()),
         };
-        reporters.push(Box::new(Github::new(out, summary)));
+        reporters.push(Box::new(Github::new(out, summary, plan.again.clone())));
     }
     reporters
 }

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Reporter, Start, Summary, span};
+use super::{Again, Reporter, Start, Summary, span};
 use crate::{
     events::{Report, Verdict},
     sink::{Annotation, MarkdownText, WorkflowLog},
@@ -16,15 +16,17 @@ use crate::{
 pub(crate) struct Github<W> {
     log: WorkflowLog<W>,
     summary: Option<PathBuf>,
+    again: Again,
     rows: Vec<String>,
 }
 
 impl<W: Write> Github<W> {
     /// Annotations to `out`; the summary to a file that Actions names (`GITHUB_STEP_SUMMARY`).
-    pub(crate) fn new(out: W, summary: Option<PathBuf>) -> Self {
+    pub(crate) fn new(out: W, summary: Option<PathBuf>, again: Again) -> Self {
         Self {
             log: WorkflowLog::new(out),
             summary,
+            again,
             rows: Vec::new(),
         }
     }
@@ -73,10 +75,11 @@ impl<W: Write> Reporter for Github<W> {
             .map(|(_, failure)| failure.message.as_str());
         let why = first.or(report.reason.as_deref()).unwrap_or("");
         self.rows.push(format!(
-            "| {} | {} | {} |",
+            "| {} | {} | {} | {} |",
             MarkdownText(&report.id),
             report.verdict.word(),
-            MarkdownText(why)
+            MarkdownText(why),
+            MarkdownText(&self.again.command(report))
         ));
         Ok(())
     }
@@ -101,7 +104,7 @@ impl<W: Write> Reporter for Github<W> {
         if !self.rows.is_empty() {
             writeln!(
                 file,
-                "| scenario | verdict | why |\n| --- | --- | --- |\n{}",
+                "| scenario | verdict | why | again |\n| --- | --- | --- | --- |\n{}",
                 self.rows.join("\n")
             )?;
         }

@@ -6,13 +6,12 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    Reporter, Scenarios, Start, Summary, place, span,
+    Again, Reporter, Scenarios, Start, Summary, place, span,
     timeline::{Window, cut, timeline},
 };
 use crate::{
     events::{Event, Failure, Kind, Report, Verdict},
     sink::Terminal,
-    suggest::quoted,
 };
 
 /// Failures of one scenario that are shown in full; the others are counted.
@@ -22,13 +21,6 @@ const SEEN: usize = 12;
 
 /// How long before a failure's window the picture begins: what led to it is often just before.
 const LEAD_MS: u64 = 500;
-
-/// How to say what to type next.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Again {
-    /// Flags that choose target and clock, as the user gave them.
-    pub(crate) flags: String,
-}
 
 /// Writes for people.
 pub(crate) struct Human<W> {
@@ -139,13 +131,8 @@ impl<W: Write> Reporter for Human<W> {
             Verdict::Failed | Verdict::Flooded | Verdict::Flaky
         ) {
             self.out.line("")?;
-            self.out.line(format_args!(
-                "    again: polytab run {}{}{} --seed {}",
-                quoted(&report.path),
-                row(&report.id),
-                self.again.flags,
-                report.seed
-            ))?;
+            self.out
+                .line(format_args!("    again: {}", self.again.command(report)))?;
             self.out.line("")?;
         }
         self.out.flush()?;
@@ -257,15 +244,6 @@ impl<W: Write> Human<W> {
         };
         let text = source.text.lines().nth(line.saturating_sub(1)).unwrap_or("");
         vec![format!("{line} | {}", text.trim_end())]
-    }
-}
-
-/// The flag that picks one row of a matrix.
-fn row(id: &str) -> String {
-    if id.contains('[') {
-        format!(" --filter {}", quoted(id))
-    } else {
-        String::new()
     }
 }
 

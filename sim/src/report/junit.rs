@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::{Reporter, Start, Summary, place};
+use super::{Again, Reporter, Start, Summary, place};
 use crate::{
     events::{Failure, Report, Verdict},
     sink::OutputFile,
@@ -13,6 +13,7 @@ use crate::{
 /// Collects results and writes them at the end, also after an interruption.
 pub(crate) struct Junit {
     path: PathBuf,
+    again: Again,
     /// The file from the start of the run to its end.
     file: Option<OutputFile>,
     suite: TestSuite,
@@ -20,9 +21,10 @@ pub(crate) struct Junit {
 
 impl Junit {
     /// A report at this path.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf, again: Again) -> Self {
         Self {
             path,
+            again,
             file: None,
             suite: TestSuite::new("polytab"),
         }
@@ -44,7 +46,7 @@ impl Reporter for Junit {
     }
 
     fn finished(&mut self, report: &Report) -> io::Result<()> {
-        self.suite.add_test_case(case(report));
+        self.suite.add_test_case(case(report, &self.again));
         Ok(())
     }
 
@@ -57,8 +59,9 @@ impl Reporter for Junit {
     }
 }
 
-fn case(report: &Report) -> TestCase {
-    let text = text(report);
+fn case(report: &Report, again: &Again) -> TestCase {
+    let again = again.command(report);
+    let text = format!("{}\n\nagain: {again}", text(report));
     let short = report
         .failures
         .first()
@@ -103,6 +106,7 @@ fn case(report: &Report) -> TestCase {
     case.set_time(Duration::from_millis(report.wall_ms));
     case.add_property(("file", report.path.as_str()));
     case.add_property(("seed", report.seed.to_string().as_str()));
+    case.add_property(("again", again.as_str()));
     case
 }
 

@@ -13,7 +13,28 @@ use serde::Serialize;
 use crate::{
     events::{Failure, Report, Verdict},
     scenario::model::Scenario,
+    suggest::quoted,
 };
+
+/// The command that repeats a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Again {
+    /// The flags that matter for the verdict, as the user gave them.
+    pub(crate) flags: String,
+}
+
+impl Again {
+    /// The command that repeats this run, quoted for a shell.
+    pub(crate) fn command(&self, report: &Report) -> String {
+        let row = if report.id.contains('[') {
+            format!(" --filter {}", quoted(&report.id))
+        } else {
+            String::new()
+        };
+        let (path, flags, seed) = (quoted(&report.path), &self.flags, report.seed);
+        format!("polytab run {path}{row}{flags} --seed {seed}")
+    }
+}
 
 /// A run of the suite, as it begins.
 #[derive(Clone, Debug, Serialize)]

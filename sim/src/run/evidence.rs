@@ -38,18 +38,19 @@ impl AwaitedCall {
 }
 
 /// The parts of the scenario that were never met, as sentences.
-pub(crate) fn unmet(stage: &Stage, events: &[Event]) -> Vec<String> {
+pub(crate) fn unmet(stage: &Stage) -> Vec<String> {
     let faults = stage.site().mocks.loose_ends().into_iter();
     let mut unmet: Vec<_> = faults
         .filter(|end| matches!(end, LooseEnd::Fault(_)))
         .map(|fault| fault.to_string())
         .collect();
-    let awaited = stage.awaited_calls().into_iter();
-    unmet.extend(
-        awaited
-            .filter(|awaited| !events.iter().any(|event| awaited.is_met_by(event)))
-            .map(|awaited| format!("{} was met by no call of `{}`", awaited.subject, awaited.route)),
-    );
+    let mut awaited = stage.awaited_calls();
+    stage.site().recorder.events(|events| {
+        awaited.retain(|awaited| !events.iter().any(|event| awaited.is_met_by(event)));
+    });
+    let sentence =
+        |awaited: AwaitedCall| format!("{} was met by no call of `{}`", awaited.subject, awaited.route);
+    unmet.extend(awaited.into_iter().map(sentence));
     uncalled(stage, &stage.scenario.file.steps, &mut unmet);
     unmet
 }

@@ -298,8 +298,7 @@ fn loose_ends(stage: &Stage) {
 
 /// The parts of the scenario that were never met; in a strict run each is a failure.
 fn unmet_parts(stage: &Stage) -> Vec<String> {
-    let events = stage.site().recorder.events(<[Event]>::to_vec);
-    let unmet = evidence::unmet(stage, &events);
+    let unmet = evidence::unmet(stage);
     if stage.strict {
         for text in &unmet {
             stage.fail_as_a_whole("strict", text.clone());
