@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::Deserialize;
 use thiserror::Error;
-use url::Url;
+use url::{Host, Url};
 
 use crate::scenario::{
     model::Capability,
@@ -293,6 +293,16 @@ pub fn word(capability: Capability) -> String {
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// Returns `true` if a URL names this machine's loopback.
+pub(crate) fn is_on_this_machine(url: &Url) -> bool {
+    match url.host() {
+        None => false,
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Accounts for intended actions: each ends in exactly one outcome.
 //!
-//! [`Ledger::begin`] counts an action as intended and gives a [`Begun`]; [`Ledger::end`] takes it back and counts its
-//! outcome. `Begun` cannot be copied, so nothing ends twice. [`Ledger::close`] counts everything that is still open as
+//! `Ledger::begin` counts an action as intended and gives a `Begun`; `Ledger::end` takes it back and counts its
+//! outcome. `Begun` cannot be copied, so nothing ends twice. `Ledger::close` counts everything that is still open as
 //! pending; from then on nothing begins or ends any more. At any time
 //! `intended = sum of the outcomes + open`, and after `close` nothing is open.
 

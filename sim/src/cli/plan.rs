@@ -12,7 +12,7 @@ use crate::{
     scenario::model::Scenario,
     snapshot::store::SnapshotMode,
     suggest::quoted,
-    target::{ClockKind, MOCK_PORTS, Target},
+    target::{ClockKind, MOCK_PORTS, Target, is_on_this_machine},
 };
 
 /// The seed of who gives none: the same every time, so that a failure in a pipeline is the one seen at home.
@@ -84,6 +84,9 @@ pub(super) struct RunArguments {
     /// Only lines for what did not pass
     #[arg(short, long, env = "POLYTAB_QUIET", value_parser = FalseyValueParser::new())]
     pub(super) quiet: bool,
+    /// The target is meant, although it is not on this machine
+    #[arg(long, env = "POLYTAB_I_OWN_THIS_SERVER", value_parser = FalseyValueParser::new())]
+    i_own_this_server: bool,
     /// List what would run, and run nothing
     #[arg(long)]
     pub(super) list: bool,
@@ -133,6 +136,14 @@ pub(super) fn plan(arguments: &RunArguments) -> anyhow::Result<Plan> {
         arguments.speed.or(settings.speed),
     );
     let (target, clock) = target(&name, &project, asked)?;
+    if let Some(url) = target.url.as_ref().filter(|url| !is_on_this_machine(url))
+        && !arguments.i_own_this_server
+    {
+        bail!(
+            "`{}` is not this machine, and scenarios send hostile input; say `--i-own-this-server` if it is yours",
+            url.host_str().unwrap_or_default()
+        );
+    }
     let cores = available_parallelism().map_or(1, NonZeroUsize::get);
     let usual_jobs = match clock {
         ClockKind::Virtual => cores,
@@ -212,7 +223,12 @@ fn flags(arguments: &RunArguments, name: &str, (clock, speed): (ClockKind, u32))
     let ports = arguments.mock_ports.as_ref();
     let ports = ports.map_or_else(String::new, |ports| format!(" --mock-ports {}", quoted(ports)));
     let strict = if arguments.strict { " --strict" } else { "" };
-    format!("{chosen}{ports}{config}{strict}")
+    let owned = if arguments.i_own_this_server {
+        " --i-own-this-server"
+    } else {
+        ""
+    };
+    format!("{chosen}{ports}{config}{strict}{owned}")
 }
 
 fn target(

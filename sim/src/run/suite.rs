@@ -78,7 +78,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// Runs scenarios. `tell` hears of each run once, in the order of `scenarios`, as soon as all before it are done.
 ///
 /// Cancelling `stop` ends what runs; those runs are reported as interrupted, those not begun are left out. A run that
-/// does not end within [`STOP_PATIENCE`] is left behind on its thread, and reported as one that hangs.
+/// does not end within 5 s is left behind on its thread, and reported as one that hangs.
 ///
 /// # Errors
 ///

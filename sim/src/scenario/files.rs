@@ -142,6 +142,19 @@ pub(super) fn id(found: &Found) -> String {
     below.strip_suffix(ENDING).map(str::to_owned).unwrap_or(below)
 }
 
+/// Returns `true` if a file lies in the project of a scenario: below the nearest folder with `.git` or `polytab.toml`, or
+/// else below the scenario's own folder. Both paths are canonical, so that no symbolic link leads out.
+pub(super) fn is_in_project(file: &Path, scenario: &Path) -> bool {
+    let is_root = |folder: &&Path| {
+        [".git", "polytab.toml"]
+            .iter()
+            .any(|name| folder.join(name).exists())
+    };
+    let own = scenario.parent().unwrap_or(Path::new(""));
+    let root = own.ancestors().find(is_root).unwrap_or(own);
+    file.starts_with(root)
+}
+
 /// Reads a file as text.
 ///
 /// # Errors

@@ -293,6 +293,13 @@ impl Assembly {
                 bad("this path starts at the folder of the file it stands in".to_owned())
                     .help("write it relative, without a `/` in front"),
             )
+        } else if !files::is_in_project(&canonical, &site.stack[0]) {
+            Some(
+                bad(format!("`{}` lies outside the project folder", shown(path))).help(
+                    "include files below the folder of `.git` or `polytab.toml`; without either, below the scenario's \
+                     own folder",
+                ),
+            )
         } else if site.stack.contains(&canonical) {
             Some(
                 bad(format!(

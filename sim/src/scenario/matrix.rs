@@ -11,6 +11,8 @@ use super::{
 
 /// How many combinations of matrix values are run at most.
 const ROWS: usize = 1000;
+/// Values in all rows together: each row is a whole copy of the file.
+const NODES: usize = 2_000_000;
 
 /// One combination of matrix values.
 pub(super) type Row = Vec<(String, Node)>;
@@ -56,7 +58,27 @@ pub(super) fn rows(source: &Arc<Source>, root: &Node, problems: &mut Vec<Problem
             .flat_map(|row| values.iter().map(|value| extended(row, &pair.key, value)))
             .collect();
     }
+    let nodes = rows.len().saturating_mul(count(root));
+    if nodes > NODES {
+        let message = format!(
+            "{} combinations of a file with {} values give {nodes}; at most {NODES} are allowed",
+            rows.len(),
+            count(root)
+        );
+        problems.push(
+            Problem::new(Code::TooLarge, source, 0..0, message)
+                .help("use fewer matrix values, or fewer steps"),
+        );
+        return vec![Row::new()];
+    }
     rows
+}
+
+/// Values in a part of the file, itself among them.
+fn count(node: &Node) -> usize {
+    let items = node.items().iter().map(count);
+    let fields = node.pairs().iter().map(|pair| count(&pair.value));
+    1 + items.chain(fields).sum::<usize>()
 }
 
 fn extended(row: &Row, name: &str, value: &Node) -> Row {

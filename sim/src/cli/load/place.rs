@@ -6,14 +6,17 @@ use anyhow::{Context, bail};
 use http::HeaderName;
 use polytab_load::plan::Plan;
 use polytab_seams::tls::dial::Trust;
-use url::{Host, Url};
+use url::Url;
 
 use super::arguments::{How, LoadArguments};
-use crate::load::{
-    credentials,
-    local::Local,
-    profile::Profile,
-    site::{Changes, Ground, SignIn},
+use crate::{
+    load::{
+        credentials,
+        local::Local,
+        profile::Profile,
+        site::{Changes, Ground, SignIn},
+    },
+    target::is_on_this_machine,
 };
 
 /// On a server that is not on this machine, no run is longer,
@@ -47,18 +50,20 @@ impl Target {
         [first].into_iter().chain(beside).collect()
     }
 
-    /// Whether it is on this machine.
+    /// Returns `true` if it is on this machine.
     fn is_here(&self) -> bool {
-        match self.url.as_ref().and_then(Url::host) {
-            None => true,
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-        }
+        self.url.as_ref().is_none_or(is_on_this_machine)
     }
 
     /// Why it is not loaded, whatever the profile.
     pub(super) fn problem(&self, is_owned: bool) -> Option<String> {
+        let urls = [&self.url, &self.control, &self.change_url];
+        if let Some(url) = urls.into_iter().flatten().find(|url| has_placeholder(url)) {
+            return Some(format!(
+                "`{url}` has a placeholder, and URLs of a load have none: a user's name goes into a header, as `--header \
+                 'x-user: ${{user}}'`, or a column of `--credentials`"
+            ));
+        }
         let url = self.url.as_ref()?;
         if !matches!(url.scheme(), "ws" | "wss") {
             return Some(format!(
@@ -72,6 +77,12 @@ impl Target {
             )
         })
     }
+}
+
+/// Returns `true` for a URL with `${…}`, which the parser of URLs encodes.
+fn has_placeholder(url: &Url) -> bool {
+    let text = url.as_str().to_ascii_lowercase();
+    text.contains("${") || text.contains("$%7b") || text.contains("%24%7b")
 }
 
 /// Why this load is too much for a server that is not on this machine.

@@ -15,6 +15,13 @@ use crate::scenario::{
     step::{Include, Send, SendRaw, Step, TabsStep},
 };
 
+/// Largest message that `send_raw` makes, in bytes: 256 times the reference server's limit.
+const MOST_BYTES: usize = 16 << 20;
+/// Deepest nesting that `send_raw` makes; each level is two bytes.
+const MOST_LEVELS: usize = 1_000_000;
+/// Most fragments of one message.
+const MOST_FRAGMENTS: usize = 100_000;
+
 impl Checker<'_> {
     pub(super) fn steps(&mut self, steps: &[Located<Step>]) {
         for step in steps {
@@ -208,6 +215,20 @@ impl Checker<'_> {
             .help = Some("add `text`, or leave it out".to_owned());
         }
         self.at_least_one(at, "fragments", send.fragments.map(|count| count as u64));
+        for (key, size, most) in [
+            ("oversized", send.oversized, MOST_BYTES),
+            ("nested", send.nested, MOST_LEVELS),
+            ("fragments", send.fragments, MOST_FRAGMENTS),
+        ] {
+            if let Some(size) = size.filter(|size| *size > most) {
+                let place = self.key(at, key);
+                self.report(
+                    Code::BadValue,
+                    place,
+                    format!("`{key}` must be at most {most}; got `{size}`"),
+                );
+            }
+        }
         let hexadecimal =
             |text: &str| text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if let Some(text) = send.binary.as_deref().filter(|text| !hexadecimal(text)) {
