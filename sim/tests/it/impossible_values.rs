@@ -91,3 +91,57 @@ fn a_browser_of_two_users_is_reported() {
         "{said}"
     );
 }
+
+#[test]
+fn sizes_that_would_fill_memory_are_reported() {
+    for (key, size) in [
+        ("nested", "4294967295"),
+        ("oversized", "16777217"),
+        ("fragments", "100001"),
+    ] {
+        let text = if key == "fragments" { "text: x, " } else { "" };
+        let said = check("", &format!("  - send_raw: {{ tab: A, {text}{key}: {size} }}\n"));
+
+        assert!(
+            said.contains(&format!("`{key}` must be at most ")),
+            "{key}: {said}"
+        );
+    }
+    let values: Vec<_> = (0..1000).map(|value| value.to_string()).collect();
+    let steps = "  - advance: 1ms\n".repeat(2000);
+
+    let said = check(&format!("matrix: {{ n: [{}] }}", values.join(",")), &steps);
+
+    assert!(said.contains("1000 combinations of a file with "), "{said}");
+}
+
+#[test]
+fn an_include_stays_in_the_project_also_behind_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("project");
+    fs::create_dir_all(project.join("scenarios")).unwrap();
+    fs::write(project.join("polytab.toml"), "").unwrap();
+    fs::write(project.join("shared.yaml"), "- open: A\n").unwrap();
+    fs::write(folder.path().join("outside.yaml"), "a secret word\n").unwrap();
+    std::os::unix::fs::symlink("../../outside.yaml", project.join("scenarios/link.yaml")).unwrap();
+    for (path, is_inside) in [
+        ("../shared.yaml", true),
+        ("../../outside.yaml", false),
+        ("link.yaml", false),
+    ] {
+        let text = format!(
+            "format: 1\nname: x\nusers: {{ ada: {{}} }}\ntabs: {{ A: {{ user: ada }} }}\nsteps:\n  - include: {path}\n"
+        );
+        fs::write(project.join("scenarios/x.tabs.yaml"), text).unwrap();
+
+        let output = Command::new(env!("CARGO_BIN_EXE_polytab"))
+            .current_dir(&project)
+            .args(["check", "scenarios/x.tabs.yaml"])
+            .output()
+            .unwrap();
+
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.success(), is_inside, "{path}: {said}");
+        assert!(!said.contains("secret word"), "{said}");
+    }
+}
