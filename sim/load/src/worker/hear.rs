@@ -40,11 +40,10 @@ impl Worker {
             let json = json.as_ref();
             let is_error = page.error.as_ref().is_some_and(|needle| needle.matches(json));
             if is_error && !tab.excused {
-                let code = json.and_then(|json| json["code"].as_str()).unwrap_or("no code");
-                tally.fail(
-                    Count::ErrorMessages,
-                    &format!("the target says `error`: {}", short(code)),
-                );
+                let code = json.and_then(|json| json["code"].as_str());
+                // Most servers have no `code`; the message itself explains.
+                let said = code.map_or_else(|| frame.excerpt(), short);
+                tally.fail(Count::ErrorMessages, &format!("the target says `error`: {said}"));
             }
             let said = json.map(|json| page.said(json, &user.name)).unwrap_or_default();
             let mut moment = Moment {

@@ -27,7 +27,7 @@ url = "URL"
 login = "/auth/login"
 logout = "/auth/logout"
 capabilities = [
-  "subscribe", "resume", "activation", "sessions_v1", "sessions_v2", "user_channel", "origin_check", "backchannel_logout",
+  "error_codes", "token_refresh", "subscribe", "resume", "activation", "sessions_v1", "sessions_v2", "user_channel", "origin_check", "backchannel_logout",
   "introspection", "limits", "keep_alive",
 ]
 speed = 10
